@@ -1,0 +1,1 @@
+"""StaffML: drill templates, variants, mock interview, review queue."""

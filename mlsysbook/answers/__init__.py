@@ -1,0 +1,1 @@
+"""What a student's notebook calls: check, answer, predict, reveal, variant."""

@@ -1,0 +1,1 @@
+"""The sandbox that student code runs in."""

@@ -1,0 +1,1 @@
+"""From author sources in modules/ to notebooks in source/ and exported modules."""

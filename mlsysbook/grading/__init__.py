@@ -1,0 +1,1 @@
+"""The judge, the gradebook and the reports."""

@@ -1,0 +1,1 @@
+"""MLSys·im: a modelling library for machine learning systems."""

@@ -1,0 +1,1 @@
+"""TinyTorch: the framework that students build."""
