@@ -1,1 +1,4 @@
-"""What a student's notebook calls: check, answer, predict, reveal, variant."""
+"""Student side: what runs in a notebook, in plain Python and in the grading box. It holds no answer.
+
+`mode.handler` says who listens: nobody but the student (None), the box's recorder, or the build that loads the reference.
+"""

@@ -1,0 +1,3 @@
+"""Who receives what check, answer and predict have to say. None: the student at the keyboard."""
+
+handler = None

@@ -1,0 +1,162 @@
+"""Run an author source as the reference: what it defines, the checks it declares, its hidden cases, keys and variants.
+
+Only trusted text runs here. Measuring cells (`show`) are left out, so that loading takes milliseconds.
+"""
+
+import linecache
+import traceback
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field
+from io import StringIO
+
+from ..answers import identity, mode
+from ..answers.check import WORKED, run_case
+from ..answers.keys import Key, Mistake
+from ..errors import SourceError
+from .source import grade_ids, read
+
+
+@dataclass
+class Reference:
+    """A loaded author source. `checks` by name (CheckSpec), `hidden` and `keys` by name (functions), `pool` (list of dict)."""
+
+    assignment: object
+    cells: list
+    checks: dict = field(default_factory=dict)
+    hidden: dict = field(default_factory=dict)
+    keys: dict = field(default_factory=dict)
+    answers: dict = field(default_factory=dict)
+    predictions: dict = field(default_factory=dict)
+    pool: list = field(default_factory=list)
+    course: str = ""
+
+    @property
+    def items(self):
+        return grade_ids(self.cells)
+
+    def variant(self, student):
+        """Parameters of `student`, {} where everyone has the same."""
+        if not self.pool:
+            return {}
+        return self.pool[identity.pick(self.course, self.assignment.id, student, len(self.pool))]
+
+    def key(self, name, v):
+        """The Key of answer `name` for variant v."""
+        made = self.keys[name](v)
+        if not isinstance(made, Key):
+            raise self._cell("key", name).error(f"key(v) must return a Key, got {type(made).__name__}")
+        return made
+
+    def hidden_cases(self, name, rng):
+        """Hidden cases of check `name` drawn from a generator -> list of Case, the core behaviour first."""
+        cases = list(self.hidden[name](rng))
+        if not cases or any(c.behaviour == WORKED for c in cases):
+            raise self._cell("hidden", name).error("cases(rng) must yield cases, each with a behaviour")
+        return cases
+
+    def outcomes(self, name, cases):
+        """What the reference does on each case -> list of JSON-able outcomes."""
+        with quiet(_Collector(self)):
+            return [run_case(self.checks[name].call, c) for c in cases]
+
+    def _cell(self, kind, name):
+        return next(c for c in self.cells if c.kind == kind and c.name == name)
+
+
+class _Collector:
+    """Takes what check, answer and predict say while the reference is loaded."""
+
+    def __init__(self, reference):
+        self.reference = reference
+
+    def check(self, spec):
+        self.reference.checks[spec.name] = spec
+
+    def answer(self, name, text):
+        self.reference.answers[name] = text
+
+    def predict(self, name, text, low, high):
+        self.reference.predictions[name] = (text, low, high)
+        return True
+
+    def locked(self, name):
+        return True
+
+    def reveal(self, name):
+        return True
+
+    def variant(self):
+        if not self.reference.pool:
+            raise LookupError("variant() is called before the variants cell; put that cell first")
+        return self.reference.pool[0]
+
+
+@contextmanager
+def quiet(handler):
+    """Listen to check, answer and predict, and keep what the cells print off the terminal."""
+    before, mode.handler = mode.handler, handler
+    try:
+        with redirect_stdout(StringIO()):
+            yield
+    finally:
+        mode.handler = before
+
+
+def load(course, assignment):
+    """Read and run the author source of `assignment` -> Reference. Raises SourceError at file:line."""
+    ref = Reference(assignment, read(assignment.author_source), course=course.id)
+    ns = {"__name__": "__main__", "Key": Key, "Mistake": Mistake}
+    with quiet(_Collector(ref)):
+        for cell in ref.cells:
+            if cell.kind in ("markdown", "rubric", "show"):
+                continue
+            _run(cell, ns)
+            if cell.kind == "variants":
+                ref.pool = _pool(cell, ns)
+            elif cell.kind == "hidden":
+                ref.hidden[cell.name] = _take(cell, ns, "cases")
+            elif cell.kind == "key":
+                ref.keys[cell.name] = _take(cell, ns, "key")
+            elif cell.kind == "answer":
+                ref.answers[cell.name] = _take(cell, ns, cell.name)
+            elif cell.kind == "check":
+                spec = ref.checks.get(cell.name)
+                if spec is None:
+                    raise cell.error(f"must call check({cell.name!r}, ...)")
+                if spec.call is None:
+                    raise cell.error(f"there is no function {spec.name}; define it before or pass call=")
+                if not spec.cases:
+                    raise cell.error("shows no case to the student")
+    return ref
+
+
+def _run(cell, ns):
+    name = str(cell.path)
+    text = "\n" * cell.line + cell.code
+    linecache.cache.setdefault(name, (len(text), None, text.splitlines(True), name))
+    try:
+        exec(compile(text, name, "exec", dont_inherit=True), ns)
+    except SyntaxError as error:
+        raise SourceError(cell.path, error.lineno or cell.line, f"{error.msg} in cell {cell.kind} {cell.name}".rstrip()) from None
+    except SourceError:
+        raise
+    except Exception as error:
+        inside = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == name]
+        where = f" in cell {cell.kind} {cell.name}".rstrip()
+        raise SourceError(cell.path, inside[-1] if inside else cell.line, f"{type(error).__name__}: {error}{where}") from error
+
+
+def _take(cell, ns, name):
+    if name not in ns:
+        raise cell.error(f"must define {name}")
+    return ns.pop(name) if name in ("cases", "key", "pool") else ns[name]
+
+
+def _pool(cell, ns):
+    pool = list(_take(cell, ns, "pool")())
+    if not pool or not all(isinstance(v, dict) for v in pool):
+        raise cell.error("pool() must give dicts, at least one")
+    codes = {identity.code(v) for v in pool}
+    if len(codes) != len(pool):
+        raise cell.error(f"pool() repeats itself: {len(pool)} variants, {len(codes)} of them distinct")
+    return pool

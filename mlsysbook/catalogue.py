@@ -1,0 +1,147 @@
+"""The catalogue: what course.yml says, as data, with errors that name the line to mend."""
+
+import difflib
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+
+from .errors import CatalogueError
+
+PARTS = ("tinytorch", "labs", "drills", "kits")
+SIDECAR = "assignment.json"             # baked results and variants, beside the notebook
+_FIELDS = {"name", "title", "points", "minutes", "requires", "exports", "executor", "limits"}
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One graded notebook. `name` is part/folder in modules/; `id` is what nbgrader calls it."""
+
+    name: str
+    title: str
+    points: float
+    minutes: int
+    root: Path
+    requires: tuple[str, ...] = ()
+    exports: str | None = None
+    executor: str = "runner"            # or "kernel", for notebooks that need a Jupyter kernel
+    limits: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def part(self):
+        return self.name.split("/")[0]
+
+    @property
+    def notebook(self):
+        return self.name.split("/")[1]
+
+    @property
+    def id(self):
+        return self.name.replace("/", "-", 1)
+
+    @property
+    def author_source(self):
+        return self.root / "modules" / self.part / self.notebook / f"{self.notebook}.py"
+
+    @property
+    def source_dir(self):
+        return self.root / "source" / self.id
+
+    @property
+    def notebook_path(self):
+        return self.source_dir / f"{self.notebook}.ipynb"
+
+
+@dataclass(frozen=True)
+class Course:
+    """A checkout of the course: its root folder and what course.yml lists."""
+
+    root: Path
+    id: str
+    title: str
+    assignments: tuple[Assignment, ...]
+
+    @cached_property
+    def _by_key(self):
+        return {key: a for a in self.assignments for key in (a.name, a.id)}
+
+    def find(self, key):
+        """The assignment called `key`, either part/folder or nbgrader id."""
+        try:
+            return self._by_key[key]
+        except KeyError:
+            near = difflib.get_close_matches(key, self._by_key, n=1, cutoff=0.3)
+            hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(a.name for a in self.assignments)}"
+            raise CatalogueError(f"unknown assignment {key!r}{hint}") from None
+
+    def select(self, keys):
+        """The assignments called `keys`, or all of them, in the order of the catalogue."""
+        chosen = {self.find(k).name for k in keys}
+        return [a for a in self.assignments if not keys or a.name in chosen]
+
+    def earlier_exports(self, assignment):
+        """Files of tinytorch that a student of `assignment` may import: what earlier modules export.
+
+        A lab, drill or kit builds on the whole framework; a TinyTorch module only on those before it.
+        """
+        modules = [a for a in self.assignments if a.exports]
+        if assignment.part == "tinytorch":
+            modules = modules[:[a.name for a in modules].index(assignment.name)] if assignment.exports else modules
+        return [a.exports for a in modules]
+
+
+def find_root(start=None):
+    """The nearest folder at or above `start` that holds course.yml; $MLSYS_COURSE or this package's own otherwise."""
+    start = Path(start or os.getcwd()).resolve()
+    places = [start, *start.parents]
+    if os.environ.get("MLSYS_COURSE"):
+        places.append(Path(os.environ["MLSYS_COURSE"]))
+    places.append(Path(__file__).resolve().parent.parent)
+    for folder in places:
+        if (folder / "course.yml").is_file() and (folder / "modules").is_dir():
+            return folder
+    raise CatalogueError(f"no course.yml at or above {start}: run this inside the course, or set MLSYS_COURSE to its folder")
+
+
+def load(root=None):
+    """Read and check course.yml -> Course."""
+    root = Path(root) if root else find_root()
+    path = root / "course.yml"
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CatalogueError(f"{path}: cannot be read ({error.strerror})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise CatalogueError(f"{path}:{mark.line + 1 if mark else 1}: not YAML ({getattr(error, 'problem', error)})") from None
+    if not isinstance(data, dict) or not {"id", "title", "assignments"} <= data.keys():
+        raise CatalogueError(f"{path}: wants the keys id, title and assignments")
+    return Course(root, str(data["id"]), str(data["title"]), tuple(_assignments(data["assignments"], path, root)))
+
+
+def _assignments(entries, path, root):
+    seen = set()
+    for entry in entries:
+        name = str(entry.get("name", "")) if isinstance(entry, dict) else str(entry)
+        if name.count("/") != 1 or name.split("/")[0] not in PARTS:
+            raise CatalogueError(f"{path}: assignment {name!r} must be PART/NAME with PART one of {', '.join(PARTS)}")
+        unknown = entry.keys() - _FIELDS
+        if unknown:
+            raise CatalogueError(f"{path}: {name} has unknown fields {', '.join(sorted(unknown))}; known: {', '.join(sorted(_FIELDS))}")
+        if name in seen:
+            raise CatalogueError(f"{path}: {name} is listed twice")
+        points = entry.get("points")
+        if not isinstance(points, int | float) or not points > 0:
+            raise CatalogueError(f"{path}: {name} needs points > 0, got {points!r}")
+        missing = [r for r in entry.get("requires", ()) if r not in seen]
+        if missing:
+            raise CatalogueError(f"{path}: {name} requires {missing[0]}, which is not listed before it")
+        executor = entry.get("executor", "runner")
+        if executor not in ("runner", "kernel"):
+            raise CatalogueError(f"{path}: {name} has executor {executor!r}; wants runner or kernel")
+        seen.add(name)
+        yield Assignment(name, str(entry.get("title", name)), float(points), int(entry.get("minutes", 60)), root,
+                         tuple(entry.get("requires", ())), entry.get("exports"), executor,
+                         tuple(sorted(entry.get("limits", {}).items())))
