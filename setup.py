@@ -10,6 +10,7 @@ import numpy as np
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import BaseError, CCompilerError
 
 # Never -march=native (one hub serves mixed machines) and never -ffast-math (it changes inf, NaN and, at link time, the
 # whole process). A header must be in `depends`, or editing it rebuilds nothing.
@@ -41,7 +42,7 @@ class OptionalBuild(build_ext):
     def build_extension(self, ext):
         try:
             super().build_extension(ext)
-        except Exception as reason:
+        except (BaseError, CCompilerError, OSError) as reason:
             self.missing.append(ext)
             self.reason = str(reason).splitlines()[0]
 

@@ -1,0 +1,68 @@
+# The verbs. `make` alone lists them. PYTHON=/path/to/python3 chooses the interpreter of .venv.
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup
+KERNELS := $(wildcard tinytorch/_ext/*.pyx tinytorch/_ext/*.h)
+PROXY := $(if $(wildcard deploy/hub/package-lock.json),deploy/hub/node_modules/.package-lock.json)
+PIP := umask 022; $(BIN)/pip install --no-input --disable-pip-version-check --progress-bar off
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help setup test-system demo test test-fast lint build bench hub clean
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: $(STAMP) ## make .venv and install the course in it; again whenever its requirements change
+	@deploy/setup/system bwrap=bubblewrap
+
+demo: setup ## a class of simulated students, from release to report
+	@$(BIN)/mlsys demo
+
+test: setup test-system lint ## everything that CI runs
+	@echo "test: notebooks are what modules/ builds"
+	@$(BIN)/mlsys build --check
+	@echo "test: pytest, all of it, two processes"
+	@$(BIN)/pytest -n 2 --dist loadgroup
+
+test-fast: setup lint ## the inner loop: no slow and no browser tests
+	@echo "test: pytest, without slow and browser tests"
+	@$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not browser"
+
+lint: $(STAMP) ## ruff
+	@echo "lint: ruff"
+	@$(BIN)/ruff check --quiet .
+
+build: $(STAMP) ## notebooks in source/ and exported modules, from modules/
+	@$(BIN)/mlsys build
+
+bench: $(VENV)/.bench ## every benchmark; results go to benchmarks/*.md
+	@set -e; for script in benchmarks/*.py; do echo "bench: $$script"; $(BIN)/python "$$script"; done
+
+hub: setup $(PROXY) ## a JupyterHub on this machine
+	@$(BIN)/mlsys hub
+
+clean: ## remove what was built and cached; .venv, class folders and grades stay
+	@rm -rf build dist *.egg-info tinytorch/_ext/*.so .pytest_cache .ruff_cache .hypothesis test-artefacts $(STAMP)
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(STAMP): setup.cfg setup.py pyproject.toml $(KERNELS)
+	@deploy/setup/environment "$(PYTHON)"
+	@echo "setup: the course and what it needs (minutes the first time)"
+	@$(PIP) --editable '.[hub,test]' >$(VENV)/setup.log 2>&1 || { tail -n 20 $(VENV)/setup.log; exit 1; }
+	@echo "setup: tinytorch $$($(BIN)/python -m tinytorch.backend)"
+	@touch $@
+
+$(VENV)/.bench: $(STAMP)
+	@echo "setup: what the benchmarks need"
+	@$(PIP) --editable '.[bench]' >$(VENV)/setup.log 2>&1 || { tail -n 20 $(VENV)/setup.log; exit 1; }
+	@touch $@
+
+test-system: $(PROXY)
+	@deploy/setup/system 'chromium=chromium fonts-dejavu-core'
+
+deploy/hub/node_modules/.package-lock.json: deploy/hub/package-lock.json
+	@deploy/setup/system node=nodejs npm=npm
+	@echo "setup: the hub's proxy, from npm"
+	@if command -v npm >/dev/null; then cd deploy/hub && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.package-lock.json; fi
