@@ -1,0 +1,198 @@
+"""A small class, real Unix users and a running hub, for the tests of the hub's day.
+
+make_class() uses stock nbgrader commands on one hand-made notebook. To run the same day on the course's own assignments,
+give it another body and another ASSIGNMENT.
+"""
+
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+REPO = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+COURSE, ASSIGNMENT, NOTEBOOK = "tiny", "ps1", "squares"
+ROOT = os.geteuid() == 0
+
+
+@dataclass
+class TestClass:
+    """A class on disk and the people in it. When not root, one user plays all parts."""
+
+    __test__ = False
+
+    folder: Path
+    exchange: Path
+    instructor: str
+    students: tuple[str, ...]
+    passwords: dict = field(default_factory=dict)
+
+    def nbgrader(self, *args, user=None, cwd=None):
+        """Run a stock nbgrader command as `user` (default: the instructor) in the class folder."""
+        return run_as(user or self.instructor, [BIN / "nbgrader", *args], cwd=cwd or self.folder)
+
+
+def run_as(user, command, *, cwd, check=True):
+    """Run a command as a Unix user, with that user's groups and home, and nothing of ours in the environment but PATH."""
+    account = pwd.getpwnam(user)
+    env = {"PATH": f"{BIN}:/usr/bin:/bin", "HOME": account.pw_dir, "USER": user, "LANG": "C.UTF-8",
+           **{k: os.environ[k] for k in ("PYTHONPATH",) if k in os.environ}}
+    become = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": os.getgrouplist(user, account.pw_gid)}
+    done = subprocess.run([str(c) for c in command], cwd=cwd, env=env, capture_output=True, text=True,
+                          **(become if ROOT else {}))
+    if check and done.returncode:
+        raise AssertionError(f"{command} as {user} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done
+
+
+@contextmanager
+def people(*names):
+    """Unix users for a test, with passwords; removed at the end whatever happens. When not root: the caller, thrice."""
+    if not ROOT:
+        yield {pwd.getpwuid(os.getuid()).pw_name: None}
+        return
+    passwords = {name: secrets.token_urlsafe(9) for name in names}
+    try:
+        for name in names:
+            remove_user(name)           # left by a test that was killed
+            subprocess.run(["useradd", "-m", "-K", "HOME_MODE=0700", "-s", "/bin/bash", name], check=True)
+        subprocess.run(["chpasswd"], input="".join(f"{n}:{p}\n" for n, p in passwords.items()), text=True, check=True)
+        yield passwords
+    finally:
+        for name in names:
+            remove_user(name)
+
+
+def remove_user(name):
+    try:
+        uid = pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and entry.exists() and entry.stat().st_uid == uid:
+            os.kill(int(entry.name), signal.SIGKILL)
+    subprocess.run(["userdel", "--remove", name], check=True, capture_output=True)
+
+
+@contextmanager
+def folder():
+    """A temporary folder that every user can enter (pytest's own is private)."""
+    path = Path(tempfile.mkdtemp(prefix="mlsys-hub-test-"))
+    path.chmod(0o755)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+def make_class(tmp, passwords):
+    """A class with one released assignment: one autograded cell (2 points), one graded by hand (3 points)."""
+    names = list(passwords)
+    instructor, students = names[0], tuple(names[1:] or names)
+    made = TestClass(tmp / "class", tmp / "exchange", instructor, students, passwords)
+    source = made.folder / "source" / ASSIGNMENT
+    source.mkdir(parents=True)
+    nbformat.write(notebook(), source / f"{NOTEBOOK}.ipynb")
+    (made.folder / "class.yml").write_text(
+        f"course: {COURSE}\nexchange: {made.exchange}\ninstructors: [{instructor}]\n", encoding="utf-8")
+    (made.folder / "nbgrader_config.py").write_text(
+        "c = get_config()\n"
+        f"c.CourseDirectory.course_id = {COURSE!r}\n"
+        f"c.CourseDirectory.root = {str(made.folder)!r}\n"
+        f"c.Exchange.root = {str(made.exchange)!r}\n"
+        "c.Exchange.path_includes_course = True\n", encoding="utf-8")
+    (made.folder / "students.csv").write_text("id,first_name,last_name,email\n" + "".join(f"{s},,,\n" for s in students))
+    if ROOT:
+        account = pwd.getpwnam(instructor)
+        for path in [made.folder, *made.folder.rglob("*")]:
+            os.chown(path, account.pw_uid, account.pw_gid)
+    made.nbgrader("db", "student", "import", "students.csv")
+    return made
+
+
+def release(made):
+    """After the hub has made the exchange."""
+    made.nbgrader("generate_assignment", ASSIGNMENT)
+    made.nbgrader("release_assignment", ASSIGNMENT)
+
+
+def notebook():
+    def marks(grade_id, **flags):
+        base = {"grade": False, "locked": False, "solution": False, "task": False, "schema_version": 3, "grade_id": grade_id}
+        return {"nbgrader": base | flags}
+
+    cells = [
+        new_markdown_cell("# Squares\nWrite `squares(n)`: the squares of 1 to n, in a list."),
+        new_code_cell("def squares(n):\n    ### BEGIN SOLUTION\n    return [i * i for i in range(1, n + 1)]\n    ### END SOLUTION",
+                      metadata=marks("squares", solution=True)),
+        new_code_cell("assert squares(3) == [1, 4, 9]\nassert squares(0) == []",
+                      metadata=marks("test_squares", grade=True, locked=True, points=2)),
+        new_markdown_cell("Why does summing the squares of 1 to n take time in proportion to n?",
+                          metadata=marks("explain", grade=True, solution=True, points=3)),
+    ]
+    for index, cell in enumerate(cells):
+        cell["id"] = f"cell-{index}"
+    return new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
+
+
+@dataclass
+class Hub:
+    """A running `mlsys hub`."""
+
+    process: subprocess.Popen
+    url: str
+    lines: list
+
+    def stop(self, number=signal.SIGTERM, timeout=20):
+        """-> seconds it took to end."""
+        started = time.monotonic()
+        self.process.send_signal(number)
+        self.process.wait(timeout)
+        return time.monotonic() - started
+
+
+def hub_command(*args):
+    return [sys.executable, "-c", "import typer; from mlsysbook.cli.hub import hub; typer.run(hub)", *map(str, args)]
+
+
+@contextmanager
+def running_hub(made, *options, port=18400):
+    """Start `mlsys hub` and wait until it says where it is."""
+    process = subprocess.Popen(hub_command(made.folder, "--port", port, *options), stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True, cwd="/", start_new_session=True)
+    lines, url = [], None
+    try:
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            if line.startswith("JupyterHub of "):
+                url = line.split()[-1]
+            if line.startswith("log "):
+                break
+        else:
+            raise AssertionError("the hub did not start:\n" + "\n".join(lines) + log_of(made))
+        yield Hub(process, url, lines)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        process.stdout.close()
+
+
+def log_of(made):
+    path = made.folder / ".mlsys" / "hub" / "hub.log"
+    return "\n" + path.read_text()[-4000:] if path.exists() else ""
