@@ -1,0 +1,46 @@
+"""What every test may rely on: properties without deadlines, a seeded generator, both backends of tinytorch, and markers
+for what a machine must have. Under CI a missing browser is a failure, elsewhere a skip with its reason."""
+
+import os
+import shutil
+
+import hypothesis
+import numpy as np
+import pytest
+
+from tinytorch.backend import BACKENDS
+from tinytorch.backend import backend as use_backend
+
+# The `backend` fixture serves all examples of a property alike, so one set-up for all of them is right.
+COMMON = dict(deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+hypothesis.settings.register_profile("here", **COMMON)
+hypothesis.settings.register_profile("ci", derandomize=True, **COMMON)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        pytest.skip("needs root, to make users")
+    if item.get_closest_marker("browser") and CHROMIUM is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("no chromium here: make test installs it")
+
+
+@pytest.fixture
+def rng():
+    """A generator with a fixed seed."""
+    return np.random.default_rng(20260801)
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request):
+    """Runs the test once under each backend."""
+    with use_backend(request.param):
+        yield request.param
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """Path of the browser that tests drive."""
+    return CHROMIUM
