@@ -1,0 +1,83 @@
+"""A control group below the caller's own, for memory and process limits, where the host lets us make one.
+
+Version 2 needs a delegated subtree with the controllers already enabled for children; version 1 needs a writable hierarchy.
+Where neither holds, `create` returns None and session.py watches /proc instead.
+"""
+
+import os
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+_ROOT = Path("/sys/fs/cgroup")
+_number = count()
+
+
+class Cgroup:
+    """Folders of one group; a process enters by writing 0 into each of `procs`."""
+
+    def __init__(self, folders, memory_folder):
+        self.folders, self._memory = folders, memory_folder
+
+    @property
+    def procs(self):
+        return [str(f / "cgroup.procs") for f in self.folders]
+
+    def memory_killed(self):
+        """Did the kernel kill a process of this group for lack of memory?"""
+        for name in ("memory.events", "memory.oom_control"):
+            with suppress(OSError):
+                for line in (self._memory / name).read_text().splitlines():
+                    if line.startswith("oom_kill "):
+                        return int(line.split()[1]) > 0
+        return False
+
+    def remove(self):
+        for f in self.folders:
+            with suppress(OSError):
+                f.rmdir()
+
+
+def create(limits):
+    """A group with the memory and process limits, or None where the host gives no way."""
+    name = f"mlsys-box-{os.getpid()}-{next(_number)}"
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    paths = {c: line.split(":", 2)[2] for line in lines for c in line.split(":", 2)[1].split(",")}
+    if "" in paths and (_ROOT / "cgroup.controllers").is_file():
+        return _create_v2(_ROOT / paths[""].lstrip("/") / name, limits)
+    if "memory" in paths and "pids" in paths:
+        return _create_v1({c: _ROOT / c / paths[c].lstrip("/") / name for c in ("memory", "pids")}, limits)
+    return None
+
+
+def _create_v2(folder, limits):
+    try:
+        folder.mkdir()
+        (folder / "memory.max").write_text(str(limits.memory))
+        (folder / "pids.max").write_text(str(limits.processes))
+        with suppress(OSError):
+            (folder / "memory.swap.max").write_text("0")
+        return Cgroup([folder], folder)
+    except OSError:
+        with suppress(OSError):
+            folder.rmdir()
+        return None
+
+
+def _create_v1(folders, limits):
+    made = []
+    try:
+        for folder in folders.values():
+            folder.mkdir()
+            made.append(folder)
+        (folders["memory"] / "memory.limit_in_bytes").write_text(str(limits.memory))
+        (folders["pids"] / "pids.max").write_text(str(limits.processes))
+        return Cgroup(made, folders["memory"])
+    except OSError:
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+        return None

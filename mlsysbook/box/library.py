@@ -1,0 +1,63 @@
+"""What student code may import in the box: a copy of the student side, and of tinytorch only what earlier modules export."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+# Files and folders of mlsysbook that the student side consists of; grading, build and hub stay outside.
+_STUDENT_SIDE = ("__init__.py", "errors.py", "answers", "box/__init__.py", "box/runner.py")
+_PROJECT = ("mlsysbook", "tinytorch", "mlsysim", "staffml", "boardkit")
+
+
+def stage(course, assignment):
+    """Copy the importable packages into a new folder, readable by all -> Path. The caller removes it."""
+    folder = Path(tempfile.mkdtemp(prefix="mlsys-library-"))
+    folder.chmod(0o755)
+    for name in _STUDENT_SIDE:
+        _copy(_PACKAGE / name, folder / "mlsysbook" / name)
+    for package in ("mlsysim", "staffml"):
+        source = _find(package)
+        if source is not None:
+            _copy(source, folder / package)
+    _stage_tinytorch(course, assignment, folder / "tinytorch")
+    etc = folder / "etc"
+    etc.mkdir()
+    (etc / "passwd").write_text("student:x:65534:65534:student:/tmp:/bin/sh\n")
+    (etc / "group").write_text("student:x:65534:\n")
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return folder
+
+
+def _stage_tinytorch(course, assignment, target):
+    source = _find("tinytorch")
+    if source is None:
+        return
+    allowed = {Path(p).name for p in course.earlier_exports(assignment)}
+    exported = {Path(a.exports).name for a in course.assignments if a.exports}
+    target.mkdir()
+    for path in source.iterdir():
+        if path.name in exported and path.name not in allowed:
+            continue
+        _copy(path, target / path.name)
+
+
+def _find(package):
+    from importlib.util import find_spec
+
+    spec = find_spec(package)
+    return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
+
+
+def _copy(source, target):
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "*.c", "*.pyx", "*.h", "*.html"))
+    elif source.is_file() and source.suffix != ".pyc":
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+
+
+def shadowed(site_packages):
+    """Folders of this project inside site-packages, which a non-editable install makes: the box hides them."""
+    return [p / name for p in site_packages for name in _PROJECT if (p / name).is_dir()]

@@ -1,0 +1,354 @@
+"""What runs inside the box: the cells of one notebook, in a plain process.
+
+A supervisor forks a worker, which runs the ordinary cells in order. At each graded cell the worker forks a snapshot of
+itself, which waits. When all ordinary cells have run, the parent outside wakes one snapshot after another with that
+check's hidden cases; so no ordinary cell ever shares memory or output with a hidden case, and one check that hangs or
+dies takes no other with it. The parent keeps the time: nothing here is trusted with it.
+
+Messages are JSON with a 4-byte length in front, over socket pairs that the parent made.
+"""
+
+import ast
+import base64
+import io
+import json
+import linecache
+import os
+import resource
+import shutil
+import signal
+import socket
+import struct
+import sys
+import traceback
+import types
+
+CONTROL = 3
+MAX_FLAGS = 30
+
+
+def send(sock, message):
+    data = json.dumps(message).encode()
+    sock.sendall(struct.pack("<I", len(data)) + data)
+
+
+def receive(sock):
+    head = _exactly(sock, 4)
+    return json.loads(_exactly(sock, struct.unpack("<I", head)[0]))
+
+
+def _exactly(sock, n):
+    parts = []
+    while n:
+        part = sock.recv(min(n, 1 << 20))
+        if not part:
+            raise EOFError
+        parts.append(part)
+        n -= len(part)
+    return b"".join(parts)
+
+
+class Capped(io.RawIOBase):
+    """A byte sink that keeps the first `limit` bytes and forgets the rest."""
+
+    def __init__(self, limit):
+        self.kept, self.left, self.lost = bytearray(), limit, 0
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        take = bytes(data[:self.left]) if self.left else b""
+        self.kept += take
+        self.left -= len(take)
+        self.lost += len(data) - len(take)
+        return len(data)
+
+
+class Watch:
+    """Tells the parent of attempts worth a look. It is advice, not the wall: the wall is the box."""
+
+    def __init__(self, channel):
+        self.channel, self.seen, self.muted = channel, set(), False
+        self.fine = tuple(p + "/" for p in (
+            sys.base_prefix, sys.prefix, "/usr", "/lib", "/lib64", "/tmp", "/submission", "/course/lib", "/proc/self", "/proc/sys",
+            "/proc/meminfo", "/proc/cpuinfo", "/proc/stat", "/dev", "/sys/devices/system", "/sys/fs/cgroup", "/etc", *sys.path[1:]))
+
+    def flag(self, kind, note):
+        if note in self.seen or len(self.seen) >= MAX_FLAGS:
+            return
+        self.seen.add(note)
+        try:
+            send(self.channel, {"flag": kind, "note": note[:300]})
+        except OSError:
+            self.muted = True
+
+    def hook(self, event, args):
+        if self.muted or event.startswith(("object.", "import", "compile", "exec", "code.", "marshal.")):
+            return
+        self.muted = True
+        try:
+            self._look(event, args)
+        finally:
+            self.muted = False
+
+    def _look(self, event, args):
+        if event in ("open", "os.listdir", "os.scandir", "sqlite3.connect", "os.symlink", "os.link", "os.chdir", "os.truncate"):
+            path = args[0]
+            if isinstance(path, bytes):
+                path = os.fsdecode(path)
+            if isinstance(path, str):
+                full = os.path.abspath(path) + ("" if os.path.splitext(path)[1] else "/")
+                if not full.startswith(self.fine) and full not in ("/", "//"):
+                    self.flag("escape", f"tried to reach {full.rstrip('/')} ({event})")
+                elif full.startswith(("/etc/shadow", "/etc/passwd", "/proc/self/mem")):
+                    self.flag("escape", f"tried to reach {full.rstrip('/')} ({event})")
+        elif event in ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.sendto"):
+            self.flag("escape", f"tried the network: {event} {args[1:] if event != 'socket.getaddrinfo' else args[:2]}")
+        elif event in ("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn"):
+            self.flag("escape", f"started a program: {event} {str(args[0])[:120]}")
+        elif event == "ctypes.dlopen" and args[0]:
+            self.flag("escape", f"loaded a native library: {args[0]}")
+        elif event in ("os.kill", "signal.pthread_kill", "os.killpg"):
+            self.flag("escape", f"sent a signal: {event} {args}")
+        elif event == "sys.addaudithook":
+            self.flag("patched", "added an audit hook")
+
+
+def fingerprints():
+    """Identity of what student code has no business replacing."""
+    names = ["builtins", "json", "numpy", "mlsysbook.answers.check", "mlsysbook.answers.record", "mlsysbook.answers.compare",
+             "mlsysbook.answers.predict", "mlsysbook.answers.answer", "mlsysbook.answers.identity", "mlsysim.units"]
+    return {(m, k): id(v) for m in names if m in sys.modules for k, v in vars(sys.modules[m]).items()
+            if callable(v) and not k.startswith("__")}
+
+
+def patched(before):
+    for (m, k), was in before.items():
+        if id(getattr(sys.modules.get(m), k, None)) != was:
+            yield f"{m}.{k}"
+
+
+class Worker:
+    """Runs cells in one namespace, as a notebook does."""
+
+    def __init__(self, job, control):
+        self.job, self.control = job, control
+        module = types.ModuleType("__main__")
+        sys.modules["__main__"] = module
+        self.ns = module.__dict__
+        self.ns["__builtins__"] = __builtins__
+        self.shell = None
+        if job["ipython"]:
+            from IPython.core.interactiveshell import InteractiveShell
+            self.shell = InteractiveShell.instance(user_module=module, user_ns=self.ns)
+            self.shell.history_manager.enabled = False
+
+    def run(self):
+        self.watch = Watch(self.control)
+        before = fingerprints()
+        sys.addaudithook(self.watch.hook)
+        for i, cell in enumerate(self.job["cells"]):
+            if cell["fd"] is not None:
+                self.snapshot(i, cell, before)
+            else:
+                send(self.control, {"start": i})
+                outputs = self.execute(i, cell["source"])
+                send(self.control, {"done": i, "outputs": outputs})
+        for name in patched(before):
+            self.watch.flag("patched", f"replaced {name}")
+        send(self.control, {"end": True})
+
+    def snapshot(self, i, cell, before):
+        try:
+            pid = os.fork()
+        except OSError as error:
+            send(self.control, {"nofork": i, "note": str(error)})
+            return
+        if pid:
+            return
+        sock = socket.socket(fileno=cell["fd"])
+        try:
+            for other in self.job["cells"]:
+                if other["fd"] not in (None, cell["fd"]):
+                    os.close(other["fd"])
+            self.control.close()
+            self.watch.channel = sock
+            self.watch.seen.clear()
+            send(sock, {"hello": i})
+            message = receive(sock)
+            for name in patched(before):
+                self.watch.flag("patched", f"replaced {name}")
+            send(sock, {"record": grade(self.ns, cell["source"], message)})
+        except EOFError:
+            pass                            # the parent has gone, or needs this check no longer
+        finally:
+            os._exit(0)
+
+    def execute(self, i, source):
+        """Run one cell -> what it showed, as data."""
+        out, err = Capped(self.job["output_bytes"]), Capped(self.job["output_bytes"])
+        streams = sys.stdout, sys.stderr
+        sys.stdout, sys.stderr = (io.TextIOWrapper(io.BufferedWriter(s), "utf-8", errors="replace", write_through=True) for s in (out, err))
+        shown, failure = None, None
+        try:
+            shown = self._run(i, source)
+        except KeyboardInterrupt:
+            failure = {"name": "TimeLimit", "value": f"stopped after {self.job['cell_seconds']:g} s", "trace": ""}
+        except BaseException as error:
+            failure = {"name": type(error).__name__[:80], "value": str(error)[:2000], "trace": _trace(error)[:8000]}
+        finally:
+            sys.stdout, sys.stderr = streams
+        outputs = [{"stream": name, "text": bytes(s.kept).decode("utf-8", "replace") + (f"\n[{s.lost} bytes more are not shown]" if s.lost else "")}
+                   for name, s in (("stdout", out), ("stderr", err)) if s.kept]
+        outputs += self._figures()
+        if shown is not None:
+            outputs.append({"result": shown[:self.job["output_bytes"]]})
+        if failure:
+            outputs.append({"error": failure})
+        return outputs
+
+    def _run(self, i, source):
+        name = f"<cell {i + 1}>"
+        if self.shell is not None:
+            source = self.shell.transform_cell(source)
+            self.ns["get_ipython"] = lambda: self.shell
+        linecache.cache[name] = (len(source), None, source.splitlines(True), name)
+        tree = ast.parse(source, name)
+        last = None
+        if tree.body and isinstance(tree.body[-1], ast.Expr) and not source.rstrip().endswith(";"):
+            last = ast.Expression(tree.body.pop().value)
+        exec(compile(tree, name, "exec"), self.ns)
+        if last is None:
+            return None
+        value = eval(compile(last, name, "eval"), self.ns)
+        return None if value is None else repr(value)
+
+    def _figures(self):
+        pyplot = sys.modules.get("matplotlib.pyplot")
+        if pyplot is None or not pyplot.get_fignums():
+            return []
+        shown = []
+        try:
+            for number in pyplot.get_fignums()[:8]:
+                png = io.BytesIO()
+                pyplot.figure(number).savefig(png, format="png", dpi=72, bbox_inches="tight")
+                if png.tell() < 400_000:
+                    shown.append({"png": base64.b64encode(png.getvalue()).decode()})
+            pyplot.close("all")
+        except Exception as error:
+            shown.append({"stream": "stderr", "text": f"figure not drawn: {type(error).__name__}: {error}\n"})
+        return shown
+
+
+def grade(ns, source, message):
+    """Run a locked graded cell with its hidden cases -> its record, as plain data."""
+    import mlsysbook
+    from mlsysbook.answers import mode
+    from mlsysbook.answers.check import Case
+
+    recorder = Recorder([Case.from_encoded(c) for c in message.get("hidden", [])], message["ordinal"])
+    mode.handler = recorder
+    ns.update({name: getattr(mlsysbook, name) for name in ("answer", "case", "check", "locked", "prop")})
+    sys.stdout = sys.stderr = io.TextIOWrapper(io.BufferedWriter(Capped(0)), "utf-8", errors="replace")
+    try:
+        exec(compile(source, "<graded cell>", "exec"), ns)
+    except MemoryError:
+        recorder.record.setdefault("failed", "ran out of memory")
+    except BaseException as error:
+        recorder.record.setdefault("failed", f"{type(error).__name__}: {str(error)[:300]}")
+    return recorder.record
+
+
+class Recorder:
+    """Listens to check, answer and locked in a graded cell. Holds inputs and what came out, never what should have."""
+
+    def __init__(self, hidden, ordinal):
+        self.hidden, self.ordinal = hidden, ordinal
+        self.record = {}
+
+    def check(self, spec):
+        from mlsysbook.answers.check import run_case
+
+        self.record = {"check": spec.name, "results": []}
+        if spec.call is None:
+            self.record["failed"] = f"{spec.name} is not defined"
+            return
+        cases = list(spec.cases) + self.hidden
+        # In a drawn order, so that a function cannot tell a visible case from a hidden one by when it is called.
+        results = [None] * len(cases)
+        for at in self.ordinal if sorted(self.ordinal) == list(range(len(cases))) else range(len(cases)):
+            results[at] = run_case(spec.call, cases[at])
+        self.record["results"] = results
+
+    def answer(self, name, text):
+        plain = text if type(text) in (str, int, float) else None
+        self.record = {"answer": name, "text": str(plain)[:200] if plain is not None else None}
+        if plain is None and text is not None:
+            self.record["failed"] = f"a {type(text).__name__} is no answer"
+
+    def predict(self, name, text, low, high):
+        return True
+
+    def locked(self, name):
+        self.record = {"locked": name}
+        return True
+
+    def reveal(self, name):
+        return True
+
+
+def _trace(error):
+    """The part of a traceback that lies in the notebook's own cells."""
+    if isinstance(error, SyntaxError):
+        return "".join(traceback.format_exception_only(error))
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith("<cell ")]
+    return "".join(traceback.format_list(frames[-8:]) + traceback.format_exception_only(error))
+
+
+def limit(job):
+    """Limits of this process and its children; lowered for good, since the box has no capability to raise them."""
+    for what, value in ((resource.RLIMIT_AS, job["address_space"]), (resource.RLIMIT_CPU, job["cpu_seconds"]),
+                        (resource.RLIMIT_NPROC, job["processes"]), (resource.RLIMIT_NOFILE, job["open_files"]),
+                        (resource.RLIMIT_FSIZE, job["file_bytes"]), (resource.RLIMIT_CORE, 0)):
+        resource.setrlimit(what, (value, value))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)       # a write past the limit is then an OSError
+
+
+def main():
+    control = socket.socket(fileno=CONTROL if len(sys.argv) < 2 else int(sys.argv[1]))
+    job = receive(control)
+    if job["copy"]:
+        shutil.copytree("/course/submission", "/submission", dirs_exist_ok=True)
+    os.environ["MLSYS_STUDENT"] = job["student"]
+    for name in job["preload"]:
+        __import__(name)
+    import mlsysbook.answers.check  # noqa: F401  (loaded before student code, so that it can be fingerprinted)
+    limit(job)
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            Worker(job, control).run()
+        except KeyboardInterrupt:
+            os._exit(130)
+        except BaseException as error:
+            try:
+                send(control, {"broken": f"{type(error).__name__}: {error}"[:300]})
+            finally:
+                os._exit(1)
+        os._exit(0)
+    # The supervisor runs no student code. It outlives the worker, so that snapshots taken before a crash can still be graded.
+    for cell in job["cells"]:
+        if cell["fd"] is not None:
+            os.close(cell["fd"])
+    _, status = os.waitpid(pid, 0)
+    send(control, {"exit": status})
+    while control.recv(1):
+        pass
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""One submission, from its folder to its graded record and notebook: vet, run in the box, judge."""
+
+import functools
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+from nbformat.v4 import new_output
+
+from .. import catalogue
+from ..answers import predict
+from ..box.limits import Limits
+from ..box.session import CellSource, Session
+from ..build.reference import load
+from . import judge
+from .vet import copy_files, read_file, vet
+
+MAX_LOG = 1 << 20
+
+
+@functools.lru_cache(maxsize=32)
+def _loaded(root, name, _stamp):
+    course = catalogue.load(root)
+    assignment = course.find(name)
+    official = nbformat.read(assignment.notebook_path, as_version=4)
+    return assignment, load(course, assignment), official
+
+
+def loaded(root, name):
+    """(assignment, reference, official notebook), kept for this process until a file of theirs changes."""
+    course = catalogue.load(root)
+    a = course.find(name)
+    files = [Path(root) / "course.yml", a.author_source, a.notebook_path]
+    return _loaded(str(root), a.name, tuple(p.stat().st_mtime_ns for p in files))
+
+
+def grade_submission(root, name, student, folder, *, secret, library, roster=(), notes=(), unsafe=False):
+    """Grade the files in `folder` -> (graded record, notebook). Student code runs in the box and nowhere else.
+
+    root: the course; name: the assignment; secret: bytes that seed the hidden cases; library: what library.stage made;
+    roster: students whose variants a copied answer is looked up in; notes: flags known before, such as a forged time stamp.
+    """
+    started = time.monotonic()
+    assignment, ref, official = loaded(root, name)
+    vetted = vet(official, folder, assignment.notebook)
+    cells = vetted.notebook.cells
+    graded = {c.metadata.nbgrader.grade_id: i for i, c in enumerate(cells) if c.cell_type == "code" and _is_graded(c)}
+    hidden, sources = {}, []
+    for i, c in enumerate(cells):
+        if c.cell_type != "code":
+            continue
+        gid = c.metadata.get("nbgrader", {}).get("grade_id")
+        cell = ref.items.get(gid) if gid in graded else None
+        if cell is not None and cell.kind == "check":
+            hidden[gid], order = judge.hidden_cases(ref, secret, cell.name, student)
+            sources.append((i, CellSource(c.source, True, [h.encoded() for h in hidden[gid]], order)))
+        else:
+            sources.append((i, CellSource(c.source, cell is not None)))
+    with tempfile.TemporaryDirectory(prefix="mlsys-vetted-") as private:
+        copy_files(folder, private, assignment.source_dir, vetted)
+        log = read_file(Path(private) / predict.LOG, MAX_LOG)
+        outcome = None
+        if vetted.fate == "graded":
+            outcome = run(assignment, library, [s for _, s in sources], private, student, unsafe)
+    index = {i: k for k, (i, _) in enumerate(sources)}
+    items, flags = [], list(vetted.flags) + list(notes)
+    why = None if outcome else vetted.flags[0]["note"]
+    if outcome:
+        flags += outcome.flags
+        for i, k in index.items():
+            cells[i].outputs = [nbformat.from_dict(o) for o in outcome.outputs.get(k, [])]
+    own = {c.metadata.get("nbgrader", {}).get("grade_id", c.id): c.source for c in cells
+           if c.cell_type == "code" and not c.metadata.get("nbgrader", {}).get("locked")}
+    for gid, cell in ref.items.items():
+        record = note = None
+        if outcome and gid in graded:
+            k = index[graded[gid]]
+            record, note = outcome.records.get(k), outcome.notes.get(k)
+        if cell.kind == "check":
+            made, more = judge.judge_check(ref, gid, cell, record, note or why, hidden[gid], own), []
+        elif cell.kind == "answer":
+            made, more = judge.judge_answer(ref, gid, cell, record, note or why, student, roster)
+        elif cell.kind == "predict":
+            made, more = judge.judge_prediction(ref, gid, cell, log.decode("utf-8", "replace") if log is not None else None, student)
+        else:
+            made, more = judge.item(gid, cell, None, "graded by hand"), []
+        items.append(made)
+        flags += more
+        if gid in graded:
+            cells[graded[gid]].outputs = verdict_outputs(made)
+    for n, c in enumerate((c for c in cells if c.cell_type == "code"), 1):
+        c.execution_count = n
+    record = judge.summary(ref, student, items, flags, fate=vetted.fate, unsafe=bool(unsafe), seconds=round(time.monotonic() - started, 3),
+                           ended=outcome.ended if outcome else vetted.fate)
+    return record, json.loads(nbformat.writes(vetted.notebook))
+
+
+def run(assignment, library, sources, folder, student, unsafe):
+    limits = Limits.of(assignment)
+    if assignment.executor == "kernel":
+        from ..box.kernel import KernelSession
+        return KernelSession(library, limits, unsafe=unsafe).run(sources, folder, student)
+    return Session(library, limits, unsafe=unsafe).run(sources, folder, student)
+
+
+def _is_graded(c):
+    return bool(c.metadata.get("nbgrader", {}).get("grade"))
+
+
+def verdict_outputs(made):
+    """What a graded cell shows: one line, and the plain float that nbgrader's SaveAutoGrades reads."""
+    line = f"{made['name']}: {made['score']:g} of {made['points']:g}. {made['note']}\n"
+    return [new_output("stream", name="stdout", text=line),
+            new_output("execute_result", data={"text/plain": repr(made["score"])}, execution_count=1)]
