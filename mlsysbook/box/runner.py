@@ -179,7 +179,7 @@ class Worker:
             message = receive(sock)
             for name in patched(before):
                 self.watch.flag("patched", f"replaced {name}")
-            send(sock, {"record": grade(self.ns, cell["source"], message)})
+            send(sock, {"record": (show if message.get("visible") else grade)(self.ns, cell["source"], message)})
         except EOFError:
             pass                            # the parent has gone, or needs this check no longer
         finally:
@@ -258,6 +258,19 @@ def grade(ns, source, message):
     except BaseException as error:
         recorder.record.setdefault("failed", f"{type(error).__name__}: {str(error)[:300]}")
     return recorder.record
+
+
+def show(ns, source, _message):
+    """Run a locked cell as the student sees it, without hidden cases -> what it said."""
+    out = Capped(20_000)
+    sys.stdout = sys.stderr = io.TextIOWrapper(io.BufferedWriter(out), "utf-8", errors="replace", write_through=True)
+    failed = None
+    try:
+        exec(compile(source, "<check cell>", "exec"), ns)
+    except BaseException as error:
+        plain = hasattr(error, "_render_traceback_")
+        failed = str(error)[:4000] if plain else f"{type(error).__name__}: {str(error)[:1000]}"
+    return {"shown": bytes(out.kept).decode("utf-8", "replace"), "failed": failed}
 
 
 class Recorder:

@@ -29,12 +29,16 @@ _MESSAGE = 8 * MIB
 
 @dataclass
 class CellSource:
-    """One code cell to run. A graded one has the encoded hidden cases and the order in which all cases are called."""
+    """One code cell to run. A graded one has the encoded hidden cases and the order in which all cases are called.
+
+    visible: run it as the student sees it instead, and take what it says.
+    """
 
     source: str
     graded: bool = False
     hidden: list = field(default_factory=list)
     ordinal: list = field(default_factory=list)
+    visible: bool = False
 
 
 @dataclass
@@ -244,7 +248,7 @@ class Session:
                 self.outcome.notes.setdefault(i, self.outcome.ended if self.outcome.ended != "finished" else "the check never started")
                 return
             pid = channel.pid
-            channel.send({"hidden": cell.hidden, "ordinal": cell.ordinal}, deadline)
+            channel.send({"hidden": cell.hidden, "ordinal": cell.ordinal, "visible": cell.visible}, deadline)
             while True:
                 message = self._wait(channel, deadline)
                 if message is None:

@@ -126,7 +126,8 @@ def judge_answer(ref, gid, cell, record, why, student, roster):
     text = record.get("text")
     if record.get("answer") != cell.name or type(text) is not str or not text.strip():
         failed = record.get("failed") if type(record.get("failed")) is str else None
-        return item(gid, cell, 0.0, _one_line(failed or why or "no answer"), unit=key.unit), []
+        unset = failed and failed.startswith("NameError")       # the student's cell never got as far as its assignment
+        return item(gid, cell, 0.0, "no answer" if unset else _one_line(failed or why or "no answer"), unit=key.unit), []
     try:
         value, _ = read(cell.name, text[:200], key.unit)
     except AnswerUnreadable as error:

@@ -1,0 +1,83 @@
+"""The judge inside stock `nbgrader autograde`: public configuration points, no fork.
+
+TolerantExporter reads what a student's file says, or an empty notebook where it cannot be read; Vet puts the official cells
+back; BoxAndJudge takes the place of nbgrader's Execute. SaveAutoGrades and the rest are nbgrader's own.
+`mlsys class grade` does the same work in parallel; both give the same scores.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import nbformat
+from nbconvert.exporters import NotebookExporter
+from nbformat.v4 import new_notebook
+from nbgrader.preprocessors import NbGraderPreprocessor
+from traitlets import Bool, Unicode
+
+from .. import catalogue
+from ..box import command, library
+from ..build.build import write_atomically
+from .submission import grade_submission, loaded
+from .vet import vet
+
+_FLAGS = "mlsys"                        # notebook metadata that carries vet's findings from one pass to the next
+
+
+class TolerantExporter(NotebookExporter):
+    """NotebookExporter that gives an empty notebook for a file that is none, so that the submission is scored, not lost."""
+
+    def from_filename(self, filename, resources=None, **kw):
+        try:
+            nbformat.read(filename, as_version=4)
+        except Exception as error:      # whatever a hostile file makes nbformat raise; vet reads the file again and says why
+            self.log.warning("%s cannot be read (%s); its submission is graded as empty", filename, type(error).__name__)
+            return self.from_notebook_node(new_notebook(), resources=resources, **kw)
+        return super().from_filename(filename, resources=resources, **kw)
+
+
+class Vet(NbGraderPreprocessor):
+    """First sanitising step: the official notebook with the student's text in it."""
+
+    course_root = Unicode(help="Folder of course.yml").tag(config=True)
+    class_root = Unicode(help="Folder of class.yml").tag(config=True)
+
+    def preprocess(self, nb, resources):
+        who = resources["nbgrader"]
+        assignment, _, official = loaded(self.course_root, who["assignment"])
+        vetted = vet(official, Path(self.class_root) / "submitted" / who["student"] / who["assignment"], assignment.notebook)
+        vetted.notebook.metadata[_FLAGS] = {"fate": vetted.fate}
+        return vetted.notebook, resources
+
+
+class BoxAndJudge(NbGraderPreprocessor):
+    """In place of Execute: run the submission in the box, judge it outside, put a plain float into each graded cell."""
+
+    course_root = Unicode(help="Folder of course.yml").tag(config=True)
+    class_root = Unicode(help="Folder of class.yml").tag(config=True)
+    unsafe = Bool(False, help="Run without a box; every record then says so").tag(config=True)
+
+    def preprocess(self, nb, resources):
+        from .classroom import Classroom
+
+        if not self.unsafe:
+            command.probe()
+        who = resources["nbgrader"]
+        classroom, course = Classroom.open(self.class_root), catalogue.load(self.course_root)
+        staged = library.stage(course, course.find(who["assignment"]))
+        try:
+            record, made = grade_submission(
+                self.course_root, who["assignment"], who["student"], classroom.submitted(who["student"], who["assignment"]),
+                secret=classroom.secret(), library=staged, roster=classroom.roster(),
+                notes=classroom.notes(who["assignment"], who["student"]), unsafe=self.unsafe)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+        path = classroom.graded_path(who["assignment"], who["student"])
+        os.makedirs(path.parent, exist_ok=True)
+        write_atomically(path, (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
+        made = nbformat.from_dict(made)
+        for ours, theirs in zip(made.cells, nb.cells, strict=False):
+            if ours.id == theirs.id and "nbgrader" in theirs.metadata:
+                ours.metadata = theirs.metadata         # with the checksums that OverwriteCells put in
+        return made, resources
