@@ -141,7 +141,8 @@ class Template:
         """Complete drawn values with the derived ones -> Given."""
         values = dict(drawn)
         for name, function in (self.derive or {}).items():
-            values[name] = function(Given(values))
+            value = function(Given(values))
+            values[name] = value.item() if hasattr(value, "item") else value           # NumPy scalars are no JSON
         return Given(values)
 
     def unmentioned(self, p):

@@ -1,8 +1,10 @@
 """A template refuses what cannot be right; its texts print parameters exactly."""
 
+import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given as each
 from hypothesis import strategies as st
@@ -73,10 +75,12 @@ def test_an_input_that_no_text_prints_is_found_in_answers_and_in_misconceptions(
 
 
 def test_derived_parameters_see_the_ones_before_and_are_baked():
-    template = changed(derive={"double": lambda p: 2 * p.size, "quadruple": lambda p: 2 * p.double})
+    derive = {"double": lambda p: 2 * p.size, "quadruple": lambda p: 2 * p.double, "count": lambda p: np.int64(3)}
+    template = changed(derive=derive)
     p = template.given({"size": 2e9, "link": "fibre", "rate": 5e9})
-    assert (p.double, p.quadruple) == (4e9, 8e9)
-    assert template.parameters == ("size", "link", "rate", "double", "quadruple")
+    assert (p.double, p.quadruple, p.count) == (4e9, 8e9, 3)
+    assert json.loads(json.dumps(dict(p))) == p
+    assert template.parameters == ("size", "link", "rate", "double", "quadruple", "count")
 
 
 def test_whole_numbers_are_rounded_with_their_misconceptions_and_graded_exactly():

@@ -50,11 +50,11 @@ template = Template(
             Misconception("GiB as GB", lambda p: cache(p) * 1e9 / 2**30, 0.5, "You computed GiB and wrote GB."))),
         Part("fits", "How many such requests fit in memory at most?", "", fits, ("3", "100"), (
             Misconception("no weights", lambda p: p.memory / cache(p.but(batch=1)), 0.25, "The weights need room too."),
-            Misconception("query heads", lambda p: fits(p.but(kv_heads=p.heads)), 0.25,
-                          "You sized a request by its query heads; only the KV heads are stored."),
+            Misconception("query heads", lambda p: fits(p.but(kv_heads=p.heads)), 0.25, "Only KV heads are stored."),
             Misconception("rounded up", lambda p: fits(p) + 1, 0.5, "The last request does not fit; round down.")
         ), rounding=math.floor),
         Part("step", "How long is a decoding step that only memory bandwidth limits?", "s", step, ("1 ms", "1 s"), (
             Misconception("no cache", lambda p: weights(p) / p.bandwidth, 0.5, "You read the weights, not the cache."),
             Misconception("one request", lambda p: step(p.but(batch=1)), 0.5, "You read the cache of one request."),
-            Misconception("shared out", lambda p: step(p) / p.batch, 0.25, "Each request waits for it.")), tol=0.03)))
+            Misconception("shared out", lambda p: step(p) / p.batch, 0.25,
+                          "You divided by the batch; every request waits for the whole step.")), tol=0.03)))
