@@ -5,6 +5,7 @@ Kernels are optional. Where one cannot be compiled, the install goes on without 
 
 import logging
 import sys
+from textwrap import shorten
 
 import numpy as np
 from Cython.Build import cythonize
@@ -44,7 +45,7 @@ class OptionalBuild(build_ext):
             super().build_extension(ext)
         except (BaseError, CCompilerError, OSError) as reason:
             self.missing.append(ext)
-            self.reason = str(reason).splitlines()[0]
+            self.reason = shorten(str(reason), 100)
 
     def copy_extensions_to_source(self):
         self.extensions = [extension for extension in self.extensions if extension not in self.missing]

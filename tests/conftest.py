@@ -1,5 +1,5 @@
-"""What every test may rely on: properties without deadlines, a seeded generator, both backends of tinytorch, and markers
-for what a machine must have. Under CI a missing browser is a failure, elsewhere a skip with its reason."""
+"""What every test may rely on: properties without deadlines, a seeded generator, both backends of tinytorch, markers.
+Under CI a missing browser is a failure, elsewhere a skip with its reason."""
 
 import os
 import shutil
