@@ -1,1 +1,51 @@
-"""MLSys·im: a modelling library for machine learning systems."""
+"""MLSys·im: a modelling library for machine learning systems.
+
+Plain SI floats inside, text such as "3.35 TB/s" at the edge, arrays everywhere:
+
+>>> from mlsysim import kv_cache_bytes, model, roofline, units
+>>> llama = model("llama-3.1-8b")
+>>> units.format(kv_cache_bytes(tokens=8192, **llama.cache), "B")
+'1.07 GB'
+>>> bound = roofline(2 * llama.params, 2 * llama.params, "h100")
+>>> units.format(bound.seconds, "s"), str(bound.roof)
+('4.79 ms', 'memory')
+
+Names load on first use, so that `import mlsysim` and `mlsysim.units` cost no NumPy.
+"""
+
+_PUBLIC = {
+    "Bound": "bounds",
+    "ridge": "bounds",
+    "roofline": "bounds",
+    "Decoder": "models",
+    "Net": "models",
+    "model": "models",
+    "Device": "devices",
+    "device": "devices",
+    "Figure": "constants",
+    "LIGHT": "constants",
+    "FIBRE_INDEX": "constants",
+    "decode_seconds": "llm",
+    "kv_cache_bytes": "llm",
+    "weight_bytes": "llm",
+    "propagation_seconds": "network",
+    "transfer_seconds": "network",
+    "SimError": "errors",
+    "RangeError": "errors",
+    "UnitError": "errors",
+    "UnknownName": "errors",
+}
+_MODULES = ("bounds", "constants", "devices", "errors", "llm", "models", "network", "units")
+__all__ = sorted([*_PUBLIC, *_MODULES])
+
+
+def __getattr__(name):
+    from importlib import import_module
+
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'mlsysim' has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,31 @@
+"""Arguments at the edge: text, numbers, arrays and Figures become float64 in base units, checked against a range."""
+
+import numpy as np
+
+from .constants import Figure
+from .errors import RangeError, UnitError, clip
+from .units import format, to_si
+
+
+def amount(name, value, unit, *, least=0.0, above=None, whole=False):
+    """Argument `name` as float64, of any shape. It must be finite, and at least `least` or more than `above`."""
+    if isinstance(value, Figure):
+        value = value.value
+    value = to_si(value, unit, name)
+    try:
+        x = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UnitError(f"{name}: got {clip(value)}; wanted a number, an array or text in {unit or 'counts'}") from None
+    bad = ~np.isfinite(x)
+    bad |= x < least if above is None else x <= above
+    if whole:
+        bad |= x != np.floor(x)
+    if bad.any():
+        got = float(x[bad].flat[0]) if x.ndim else float(x)
+        limit = f"at least {format(least, unit)}" if above is None else f"more than {format(above, unit)}"
+        raise RangeError(f"{name}: got {_show(got, unit)}; wanted a {'whole' if whole else 'finite'} number, {limit}")
+    return x
+
+
+def _show(x, unit):
+    return format(x, unit) if np.isfinite(x) else f"{x} {unit}".rstrip()
