@@ -38,10 +38,10 @@ def draw(name, i, space):
 def pool(template, n):
     """The first n vetted variants of a template -> [Given].
 
-    Each satisfies `where` and `flaw`; no two share a prompt, nor all their answers.
+    None has a `flaw`. No two share all their answers, hence no two share a prompt.
     Raises PoolError when the space does not hold n, TemplateError when a prompt keeps an input to itself.
     """
-    kept, refused, tried, prompts, answers = [], Counter(), set(), set(), set()
+    kept, refused, tried, answers = [], Counter(), set(), set()
     size = math.prod(len(choices) for choices in template.space.values())
     for i in itertools.count():
         if len(kept) == n:
@@ -60,12 +60,11 @@ def pool(template, n):
         if reason is None:
             for part, missing in template.unmentioned(p):
                 raise TemplateError(f"{template.name}: part {part!r} reads {missing!r}, which no text prints")
-            prompt = render(template.prompt, p)
             answer = tuple(part.value(p) for part in template.parts)
-            if prompt in prompts or answer in answers:
+            if answer in answers:
                 reason = "not distinct"
             else:
-                prompts.add(prompt), answers.add(answer), kept.append(p)
+                answers.add(answer), kept.append(p)
         if reason is not None:
             refused[reason] += 1
 

@@ -72,6 +72,9 @@ def test_an_input_that_no_text_prints_is_found_in_answers_and_in_misconceptions(
     hidden = Misconception("by name", lambda p: len(p.link), 0.5, "Why.")
     silent = changed(prompt="{size:B} at {rate:B/s}.", part={"misconceptions": (hidden,)})
     assert silent.unmentioned(p) == [("time", "link")]
+    changed_copy = Misconception("small", lambda p: p.but(size=1e9).size / p.but(size=1e9).rate, 0.5, "Why.")
+    silent = changed(prompt="{size:B}.", part={"answer": lambda p: p.size, "misconceptions": (changed_copy,)})
+    assert silent.unmentioned(p) == [("time", "rate")]
 
 
 def test_derived_parameters_see_the_ones_before_and_are_baked():
