@@ -16,7 +16,7 @@ def module(reference):
         return None
     if not cells:
         raise SourceError(a.author_source, 1, f"course.yml exports it to {a.exports}, but no cell is marked `#| export`")
-    blocks = [c.code.strip("\n") for c in cells]
+    blocks = [c.exported for c in cells]
     text = _HEADER.format(name=a.name) + "\n" + "\n\n\n".join(blocks) + "\n"
     try:
         compile(text, a.exports, "exec")

@@ -6,9 +6,8 @@ import json
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from ..answers.check import run_case
 from ..errors import SourceError
-from .source import BEGIN_SCHEME, END_SCHEME, INSTRUCTOR
+from .source import BEGIN_SCHEME, END_SCHEME, EXPORT, INSTRUCTOR
 
 SCHEMA = 3
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -74,7 +73,7 @@ def _content_id(prefix, text):
 
 
 def _without_export(text):
-    return text.removeprefix("#| export").lstrip("\n")
+    return text.removeprefix(EXPORT).lstrip("\n")
 
 
 def sidecar(reference):
@@ -86,7 +85,7 @@ def sidecar(reference):
     units |= {c.name: c.unit for c in reference.cells if c.kind == "predict" and c.unit}
     return {
         "course": reference.course, "assignment": a.id, "notebook": a.notebook, "title": a.title, "points": a.points,
-        "wanted": {n: [_rounded(run_case(s.call, c)) for c in s.cases] for n, s in reference.checks.items()},
+        "wanted": {n: [_rounded(o) for o in reference.outcomes(n, s.cases)] for n, s in reference.checks.items()},
         "units": units, "variants": reference.pool,
     }
 
@@ -133,6 +132,8 @@ def validate(reference, nb):
     if total != reference.assignment.points:
         raise SourceError(path, 1, f"cells add up to {total:g} points, course.yml says {reference.assignment.points:g}")
     _check_answers(reference)
+    for name in reference.checks:
+        _check_hidden(reference, name)
     text = {line.strip() for c in nb.cells for line in c.source.split("\n")}
     for cell in reference.cells:
         if cell.kind in INSTRUCTOR:
@@ -154,3 +155,23 @@ def _check_answers(reference):
             raise cell.error(f"its solution is not readable: {error}") from None
         if key.grade(value)[0] != 1.0:
             raise cell.error(f"its solution {text!r} does not agree with its key, {key.value:g} {key.unit}")
+
+
+def _check_hidden(reference, name):
+    """Draw hidden cases once: they must be plain data, and the core behaviour must want at least one value."""
+    import numpy as np
+
+    cell = reference._cell("hidden", name)
+    try:
+        cases = reference.hidden_cases(name, np.random.default_rng(0))
+    except SourceError:
+        raise
+    except Exception as error:
+        raise cell.error(f"cases(rng) fails: {type(error).__name__}: {error}") from error
+    wants = reference.outcomes(name, cases)
+    for c, want in zip(cases, wants, strict=True):
+        if '"type": ' in json.dumps([c.encoded(), want.get("out")]):
+            raise cell.error(f"case {c.args!r:.80} is not plain data, or its result is not: {json.dumps(want)[:80]}")
+    core = [w for c, w in zip(cases, wants, strict=True) if c.behaviour == cases[0].behaviour]
+    if not any("out" in w for w in core):
+        raise cell.error(f"its first behaviour, {cases[0].behaviour!r}, wants only errors; put the essential one first")

@@ -15,6 +15,9 @@ from ..answers.keys import Key, Mistake
 from ..errors import SourceError
 from .source import grade_ids, read
 
+# Errors that no exercise asks for; from the reference they mean a mistake in the source.
+_SLIPS = ("NameError", "UnboundLocalError", "NotImplementedError", "ImportError", "ModuleNotFoundError", "RecursionError")
+
 
 @dataclass
 class Reference:
@@ -55,9 +58,13 @@ class Reference:
         return cases
 
     def outcomes(self, name, cases):
-        """What the reference does on each case -> list of JSON-able outcomes."""
+        """What the reference does on each case -> list of JSON-able outcomes. A slip of its author is a SourceError."""
         with quiet(_Collector(self)):
-            return [run_case(self.checks[name].call, c) for c in cases]
+            made = [run_case(self.checks[name].call, c) for c in cases]
+        for c, outcome in zip(cases, made, strict=True):
+            if outcome.get("raised", [""])[0] in _SLIPS:
+                raise self._cell("check", name).error(f"the reference raises {outcome['raised'][0]} on {c.args!r:.80}: {outcome['message']}")
+        return made
 
     def _cell(self, kind, name):
         return next(c for c in self.cells if c.kind == kind and c.name == name)

@@ -28,6 +28,8 @@ GRADED = ("check", "answer", "predict", "rubric")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _MARKER = re.compile(r"^# %%")
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+EXPORT = "#| export"
+_MARKS = (BEGIN, END, EXPORT)
 BEGIN_SCHEME, END_SCHEME = "### BEGIN MARK SCHEME", "### END MARK SCHEME"
 
 
@@ -51,8 +53,13 @@ class Cell:
 
     @property
     def code(self):
-        """The cell as the reference runs it: export marks and solution marks removed."""
-        return "\n".join(t for t in self.text.split("\n") if t.strip() not in (BEGIN, END) and t.strip() != "#| export")
+        """The cell as the reference runs it: marks blanked, so that line numbers stay those of the file."""
+        return "\n".join("" if t.strip() in _MARKS else t for t in self.text.split("\n"))
+
+    @property
+    def exported(self):
+        """The cell as it goes to the exported module: marks removed."""
+        return "\n".join(t for t in self.text.split("\n") if t.strip() not in _MARKS).strip("\n")
 
 
 def read(path):
@@ -110,7 +117,7 @@ def _cell(c, line, path):
     covers = tuple(str(meta.get("covers", name)).replace(" ", "").split(",")) if kind == "check" else ()
     text = c.source.strip("\n")
     cell = Cell(kind, name, text, line, path, float(points), covers, meta.get("unit"),
-                kind in ("given", "solution") and text.startswith("#| export"))
+                kind in ("given", "solution") and text.startswith(EXPORT))
     _check_regions(cell)
     return cell
 
