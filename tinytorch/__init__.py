@@ -14,7 +14,6 @@ _MODULES = {
         "DTypeError", "Function", "OverlapError", "ShapeError", "Storage", "Tensor",
         "arange", "bool_", "float16", "float32", "float64", "full", "int8", "int32", "int64", "ones", "zeros",
     ),
-    "backend": ("backend", "backend_info", "kernel"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted(_HOME)

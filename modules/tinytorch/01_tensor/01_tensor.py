@@ -745,6 +745,8 @@ def overlaps(layout):
 
 def strided(buffer, layout):
     """The elements of a flat buffer at the places of a layout: a NumPy view, read-only if elements share a place."""
+    if 0 in layout.shape:
+        return buffer[:0].reshape(layout.shape)
     size = buffer.itemsize
     strides = tuple(stride * size for stride in layout.strides)
     try:
@@ -945,14 +947,19 @@ def as_tensors(operands):
     """Operands as tensors. A number takes the dtype that result_type gives it beside the others."""
     if all(isinstance(x, Tensor) for x in operands):
         return operands
-    values = []
-    for x in operands:
-        value = Tensor(x) if isinstance(x, np.ndarray) else x.item() if isinstance(x, np.generic) else x
-        values.append(value)
-        if not isinstance(value, Tensor) and type(value) not in DEFAULTS:
-            raise DTypeError(f"an operand is a tensor, an array or a number, got {type(value).__name__}")
-    dtype = functools.reduce(result_type, (v.dtype if isinstance(v, Tensor) else v for v in values), False)
+    values = [_as_operand(x) for x in operands]
+    dtypes = [v.dtype for v in values if isinstance(v, Tensor)]
+    numbers = [v for v in values if not isinstance(v, Tensor)]
+    dtype = functools.reduce(result_type, dtypes + numbers, False)  # two numbers would make a dtype: those last
     return tuple(v if isinstance(v, Tensor) else Tensor(v, dtype) for v in values)
+
+
+def _as_operand(x):
+    """x as a tensor or a Python number."""
+    value = Tensor(x) if isinstance(x, np.ndarray) else x.item() if isinstance(x, np.generic) else x
+    if not isinstance(value, Tensor) and type(value) not in DEFAULTS:
+        raise DTypeError(f"an operand is a tensor, an array or a number, got {type(value).__name__}")
+    return value
 
 
 # %%
@@ -1240,7 +1247,8 @@ def as_array(data, dtype=None):
     if target.kind == "i" and array.dtype.kind != "b" and array.size:
         low, high = np.iinfo(target).min, np.iinfo(target).max
         if not (low <= array.min() and array.max() <= high):
-            raise DTypeError(f"values from {array.min()} to {array.max()} do not fit {target} ({low} to {high})")
+            value = array.max() if low <= array.min() else array.min()
+            raise DTypeError(f"{value} does not fit {target}, which holds {low} to {high}")
     with np.errstate(over="ignore"):
         return array.astype(target, copy=False)
 
@@ -1873,7 +1881,7 @@ for step, seconds in times.items():
 
 # %% [markdown]
 # Up to a step of 16 every line of the matrix is still fetched, so the price of one element climbs. Beyond it whole
-# lines are skipped, and the time falls with the count again, unless the processor fetches neighbouring lines unasked.
+# lines are skipped, and the price levels off; not at once, since processors also fetch neighbouring lines unasked.
 #
 # ### 11.4 Fewer bytes
 #
@@ -1954,8 +1962,12 @@ def key(v):
 # %% show
 x, w = ones((128, 256)), ones((256, 64))
 products = {"broadcasting": lambda: (x[:, :, None] * w[None, :, :]).sum(axis=1), "MatMul": lambda: x @ w}
+print("              peak by tracemalloc   peak by Storage       time")
 for name, product_of in products.items():
-    print(f"{name:12}  {peak(product_of) / 2**20:6.2f} MiB at the peak, {best(product_of, 3) * 1e3:7.3f} ms")
+    Storage.peak_bytes = held = Storage.live_bytes
+    seconds = best(product_of, 3)
+    stored = Storage.peak_bytes - held
+    print(f"{name:12}  {peak(product_of) / 2**20:15.2f} MiB  {stored / 2**20:12.2f} MiB  {seconds * 1e3:7.3f} ms")
 
 n = 48
 a = np.ones((n, n), "float32")
