@@ -3,6 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup
 KERNELS := $(wildcard tinytorch/_ext/*.pyx tinytorch/_ext/*.h)
+CLASS ?= .
 PROXY := $(if $(wildcard deploy/hub/package-lock.json),deploy/hub/node_modules/.package-lock.json)
 PIP := umask 022; $(BIN)/pip install --no-input --disable-pip-version-check --progress-bar off
 
@@ -40,8 +41,8 @@ build: $(STAMP) ## notebooks in source/ and exported modules, from modules/
 bench: $(VENV)/.bench ## every benchmark; results go to benchmarks/*.md
 	@set -e; for script in benchmarks/*.py; do echo "bench: $$script"; $(BIN)/python "$$script"; done
 
-hub: setup $(PROXY) ## a JupyterHub on this machine
-	@$(BIN)/mlsys hub
+hub: setup $(PROXY) ## a JupyterHub for the class in CLASS=folder, made by `mlsys class new`
+	@$(BIN)/mlsys hub "$(CLASS)"
 
 clean: ## remove what was built and cached; .venv, class folders and grades stay
 	@rm -rf build dist *.egg-info tinytorch/_ext/*.so .pytest_cache .ruff_cache .hypothesis test-artefacts $(STAMP)

@@ -25,7 +25,7 @@ from tinytorch.backend import backend as use_backend
 
 @st.composite
 def views(draw):
-    """Random bits seen through permuted axes, of which some are stepped, reversed, repeated or empty; 0 to 5 of them."""
+    """Random bits seen through permuted axes; some are stepped, reversed, repeated or empty. 0 to 5 axes."""
     dtype = np.dtype(draw(st.sampled_from(["f4", "f8", "i4", "c8"]) | st.sampled_from([">f4", "f2", "u1", "c16"])))
     axes = draw(st.sampled_from([2, 2, 3, 3, 4, 4, 0, 1, 5]))
     side = st.integers(1, (1, 300, 70, 20, 9, 5)[axes])
