@@ -10,6 +10,7 @@ Messages are JSON with a 4-byte length in front, over socket pairs that the pare
 
 import ast
 import base64
+import contextlib
 import io
 import json
 import linecache
@@ -189,7 +190,8 @@ class Worker:
         """Run one cell -> what it showed, as data."""
         out, err = Capped(self.job["output_bytes"]), Capped(self.job["output_bytes"])
         streams = sys.stdout, sys.stderr
-        sys.stdout, sys.stderr = (io.TextIOWrapper(io.BufferedWriter(s), "utf-8", errors="replace", write_through=True) for s in (out, err))
+        mine = [io.TextIOWrapper(io.BufferedWriter(s), "utf-8", errors="replace", write_through=True) for s in (out, err)]
+        sys.stdout, sys.stderr = mine
         shown, failure = None, None
         try:
             shown = self._run(i, source)
@@ -199,6 +201,9 @@ class Worker:
             failure = {"name": type(error).__name__[:80], "value": str(error)[:2000], "trace": _trace(error)[:8000]}
         finally:
             sys.stdout, sys.stderr = streams
+            for stream in mine:
+                with contextlib.suppress(Exception):        # a cell may have closed or spoilt it
+                    stream.flush()
         outputs = [{"stream": name, "text": bytes(s.kept).decode("utf-8", "replace") + (f"\n[{s.lost} bytes more are not shown]" if s.lost else "")}
                    for name, s in (("stdout", out), ("stderr", err)) if s.kept]
         outputs += self._figures()
@@ -270,6 +275,8 @@ def show(ns, source, _message):
     except BaseException as error:
         plain = hasattr(error, "_render_traceback_")
         failed = str(error)[:4000] if plain else f"{type(error).__name__}: {str(error)[:1000]}"
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
     return {"shown": bytes(out.kept).decode("utf-8", "replace"), "failed": failed}
 
 

@@ -1,0 +1,35 @@
+"""mlsys check: what a student types before submitting."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from . import app
+
+
+@app.command()
+def check(notebook: Annotated[Path, typer.Argument(help="The notebook that was fetched, such as 01_tensor/01_tensor.ipynb.")],
+          unsafe: Annotated[bool, typer.Option("--unsafe", help="Run without a box, where there is no bubblewrap.")] = False):
+    """Run a notebook from top to bottom in the box and show what its visible checks say.
+
+    Hidden cases run when the work is graded, so a full visible score is necessary and not sufficient.
+    """
+    from ..grading.visible import visible
+
+    console = Console()
+    with console.status(f"running {notebook}"):
+        shown = visible(notebook, unsafe=unsafe)
+    for item in shown.items:
+        mark = "[green]right[/]" if item.ok and item.points_known else "[green]ready[/]" if item.ok else "[red]not yet[/]"
+        console.print(f"{mark:20} {item.name}", highlight=False)
+        if not item.ok:
+            console.print(item.text, style="dim", markup=False, highlight=False, soft_wrap=True)
+    for text in shown.errors:
+        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    good = sum(i.ok for i in shown.items)
+    console.print(f"{good} of {len(shown.items)} visible checks pass, worth {sum(i.points for i in shown.items if i.ok):g} of "
+                  f"{sum(i.points for i in shown.items):g} points before hidden cases{'' if not unsafe else ' (run without a box)'}", highlight=False)
+    if good < len(shown.items):
+        raise typer.Exit(1)
