@@ -39,7 +39,7 @@ build: $(STAMP) ## notebooks in source/ and exported modules, from modules/
 	@$(BIN)/mlsys build
 
 bench: $(VENV)/.bench ## every benchmark; results go to benchmarks/*.md
-	@set -e; for script in benchmarks/*.py; do echo "bench: $$script"; $(BIN)/python "$$script"; done
+	@set -e; for script in $(wildcard benchmarks/*.py); do echo "bench: $$script"; $(BIN)/python "$$script"; done
 
 hub: setup $(PROXY) ## a JupyterHub for the class in CLASS=folder, made by `mlsys class new`
 	@$(BIN)/mlsys hub "$(CLASS)"
