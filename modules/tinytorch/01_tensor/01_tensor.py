@@ -1,10 +1,10 @@
 # %% [markdown]
 # # TinyTorch 01: Tensor
 #
-# A matrix of 64 MiB is transposed in a few microseconds: two integers change places. A row of biases is added to each
-# of its 4096 rows, and no copy of that row is made. Then somebody keeps ten of its numbers for later, and all 64 MiB
-# stay in memory until the program ends. The three facts have one cause: a tensor is a flat buffer, and a few integers
-# that say how to read it. In this notebook you build that tensor.
+# A matrix of 64 MiB is transposed in a few microseconds: two lengths and two strides change places. A row of biases is
+# added to each of its 4096 rows, and no copy of that row is made. Then somebody keeps ten of its numbers for later, and
+# all 64 MiB stay in memory until the program ends. The three facts have one cause: a tensor is a flat buffer, and a few
+# integers that say how to read it. In this notebook you build that tensor.
 #
 # **Where it sits.** What you write is exported as `tinytorch/tensor.py`, the bottom of the framework.
 #
@@ -156,7 +156,8 @@ def cases(rng):
 
 # %% [markdown]
 # A layout is **contiguous** if reading its elements in row-major order visits consecutive places, each once, wherever
-# it starts. Kernels ask this first, because then one plain loop over the buffer does the work of nested ones.
+# it starts. A kernel, which is the loop that does the arithmetic, asks this first: on a contiguous layout one plain
+# loop over the buffer does the work of nested ones.
 #
 # | shape | strides | offset | contiguous? | why |
 # |---|---|---|---|---|
@@ -226,8 +227,8 @@ def cases(rng):
 # %% [markdown]
 # ## 2. Views: arithmetic instead of copies
 #
-# A **view** is a second layout on the same buffer. To permute axes, permute shape and strides. This function is given;
-# the three that follow in this part and the next are of the same kind, from a layout to a layout.
+# A **view** is a second layout on the same buffer. To permute axes, permute shape and strides. This function is given.
+# Those that you write in parts 2 to 4 are of its kind: integers in, integers out, and no element is touched.
 
 # %%
 #| export
@@ -493,7 +494,7 @@ def cases(rng):
     yield case((), (), 3, (), behaviour="length zero and no axes")
     yield case((1, 4), (4, 1), 0, (0, 4), behaviour="length zero and no axes")
     yield case((2, 1), (1, 1), 0, (2, 0), behaviour="length zero and no axes")
-    for shape, target in (((3,), (4,)), ((2, 3), (3,)), ((3, 1), (1, 3)), ((3,), (3, 1)), ((4,), (0,)), ((0,), (2,))):
+    for shape, target in (((3,), (4,)), ((2, 3), (3,)), ((1, 3), (3,)), ((3, 1), (1, 3)), ((4,), (0,)), ((0,), (2,))):
         yield case(shape, (1,) * len(shape), 0, target, behaviour="shapes that do not stretch are named")
 
 
@@ -833,8 +834,7 @@ def cases(rng):
 # %% [markdown]
 # ## 7. Tensor and Function
 #
-# The pieces come together in two classes that are given. Read them; the later modules are built on them, and each name
-# below is one you just wrote or one that the table explains.
+# The pieces come together in classes that are given, because every later module stands on them.
 #
 # | class | holds | knows |
 # |---|---|---|
@@ -847,6 +847,9 @@ def cases(rng):
 # one dtype with your `result_type`, calls `forward`, and wraps the result. `Elementwise` also brings them to one shape
 # with your `broadcast_shapes` and `expand_layout`. Module 06 adds a `backward` to each class; `record` is the hook for
 # its graph.
+#
+# The second cell is long because a tensor has many operators. Read `__init__`, `reshape` and `_write` in it, and find
+# where each of your functions is called; the rest can wait until you need it.
 #
 # Two sizes need two names. `x.nbytes` counts the elements that a tensor shows, `x.storage.nbytes` the buffer that it
 # keeps alive.
@@ -1430,7 +1433,7 @@ for attempt in (lambda: x + ones((5, 4)), lambda: x[3], lambda: x.reshape(5, -1)
 # `axes` is a tuple of axes from 0 on, already resolved. It may be empty: then nothing is summed. `keepdims` leaves
 # reduced axes with length 1, and so the result broadcasts against its source.
 #
-# **Exercises 8.1 to 8.3**
+# **Exercises 8.1 to 8.3** Division, sum and mean.
 
 # %% solution="div"
 #| export
@@ -1833,7 +1836,8 @@ x = y = z = action = None
 # ### 11.2 The same bytes in another order
 #
 # `x` is a float32 tensor of shape (2048, 2048), 16 MiB. Copying `x` into new memory and copying `x.transpose()` into
-# new row-major memory move the same bytes. **How many times longer does the second take**, in NumPy?
+# new row-major memory move the same bytes. **How many times longer does the second take**, in NumPy? The cell below
+# also times the copy kernel that TinyTorch compiles.
 
 # %% predict="transpose_copy" points=1
 # predict("transpose_copy", "number", low="number", high="number")
@@ -1852,9 +1856,10 @@ print(f"transposed by TinyTorch's kernel {tiled * 1e3:.2f} ms, {tiled / straight
 
 # %% [markdown]
 # Memory does not come in floats but in **cache lines**, 64 bytes on most processors. A row-major walk uses all 16
-# floats of a line. A walk down a column uses one and moves on, and with 8 KiB between rows the line has left the cache
-# when its next float is wanted. The kernel copies the matrix in small square tiles, so that a line is used up while it
-# is there. Where it is not compiled, it is NumPy again, and its time is the second one.
+# floats of a line. A walk down a column uses one and moves on, and with 8 KiB between rows the line has usually left
+# the nearest cache when its next float is wanted. The compiled kernel copies the matrix in small square tiles, so that
+# a line is used up while it is there. Where it could not be compiled, NumPy stands in for it, and the last two times
+# agree.
 #
 # ### 11.3 Fewer elements
 #
@@ -1906,9 +1911,9 @@ for name in DTYPES:
     print(f"{name:10}  {held[name] / 1e6:5.1f} MB  {adding[name] * 1e3:7.2f} ms  {summing[name] * 1e3:7.2f} ms")
 
 # %% [markdown]
-# Where the processor has an instruction for a dtype, the time of an addition follows the bytes. NumPy has none for
-# float16: it converts each element to float32, adds, and converts back. A dtype saves memory everywhere. It saves time
-# only where hardware and library both know it, which is worth remembering for module 15.
+# Where the processor has an instruction for a dtype, the time of an addition follows the bytes. On most machines NumPy
+# has none for float16: it converts each element to float32, adds, and converts back. A dtype saves memory everywhere.
+# It saves time only where hardware and library both know it, which is worth remembering for module 15.
 #
 # ### 11.5 A product by broadcasting
 #
@@ -2023,4 +2028,5 @@ print(f"1024 x 1024 in three loops, at the rate of this machine: {1024**3 / loop
 # | `Storage.version` | `x._version`, by which autograd notices that a saved tensor was overwritten |
 # | `Function.saved` | `ctx.save_for_backward` of `torch.autograd.Function` |
 #
-# In module 02 you write the first functions that bend the line: activations, and with them the first numerical traps.
+# Module 02 adds the functions that make a network more than one matrix: activations. Their first lesson is that a
+# formula that is right on paper can overflow in float32.
