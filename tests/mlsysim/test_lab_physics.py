@@ -192,7 +192,7 @@ def test_the_whole_lab_runs_as_plain_python_and_describes_its_figure(lab, tmp_pa
         "decode_rate: recorded",
     ):
         assert text in run.stdout
-    assert not run.stderr
+    assert "Warning" not in run.stderr
 
 
 def test_the_reveal_waits_for_the_bet(lab, tmp_path):
@@ -201,5 +201,9 @@ def test_the_reveal_waits_for_the_bet(lab, tmp_path):
     (tmp_path / "v1_02_physics.ipynb").write_text(notebook.dump(nb))
     (tmp_path / "assignment.json").write_text(json.dumps(notebook.sidecar(lab)))
     env = os.environ | {"MPLBACKEND": "Agg", "MLSYS_STUDENT": "ada"}
-    run = subprocess.run([sys.executable, "-c", RUN], cwd=tmp_path, env=env, capture_output=True, text=True)
-    assert "lock your prediction first" in run.stderr and "0.0187" not in run.stdout
+    carry_on = RUN.replace("        exec", "        try: exec").replace(
+        "names)\n", "names)\n        except Exception as e: print(e, file=sys.stderr)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", carry_on], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert "lock your prediction first" in run.stderr
+    assert "0.0187" not in run.stdout and "Figure" not in run.stdout

@@ -174,23 +174,26 @@ def cases(rng):
 from mlsysim import propagation_seconds, transfer_seconds
 
 
+def on(processor):
+    """Time of one picture on a processor that has it in memory."""
+    return roofline(net.flop, net.traffic(), processor).seconds
+
+
 def through_the_wire(distance):
     """Time from picture to answer with the card at the other end of `distance` metres of fibre."""
     up = transfer_seconds(scene["request"], scene["uplink"] / 8, distance=distance)
     down = transfer_seconds(scene["response"], scene["downlink"] / 8, distance=distance)
-    return up + on_card + down
+    return up + on(card) + down
 
 
-on_board = roofline(net.flop, net.traffic(), board).seconds
-on_card = roofline(net.flop, net.traffic(), card).seconds
-far = through_the_wire(scene["distance"])
-reveal("cloud_speedup", units.format(on_board / far))
+reveal("cloud_speedup", units.format(on(board) / through_the_wire(scene["distance"])))
+on_board, far = on(board), through_the_wire(scene["distance"])
 line("on the board", on_board, "s")
-line("on the card, picture already there", on_card, "s")
+line("on the card, picture already there", on(card), "s")
 line("  light, both ways", 2 * propagation_seconds(scene["distance"]), "s")
 line("  sending the picture", 8 * scene["request"] / scene["uplink"], "s")
 line("through the wire to the card", far, "s")
-line("the same with an infinitely fast card", far - on_card, "s")
+line("the same with an infinitely fast card", far - on(card), "s")
 
 # %% show
 import matplotlib.pyplot as plt
