@@ -40,14 +40,28 @@ def server_files(settings, audience):
     if audience == "student":                           # a server takes 170 MB and a kernel 70; give back what is idle
         server["MappingKernelManager"] = {"cull_idle_timeout": 2 * 3600, "cull_interval": 300}
         server["ServerApp"]["shutdown_no_activity_timeout"] = 3 * 3600
+    if settings.mathjax:
+        server["ServerApp"]["jpserver_extensions"]["jupyter_server_mathjax"] = audience == "instructor"
     off = [f"@jupyter/nbgrader:{name.replace('_', '-')}" for name, on in shown.items() if not on]
     page = {"disabledExtensions": dict.fromkeys([*off, "@jupyterlab/apputils-extension:announcements"], True)}
-    return {
+    files = {
         "nbgrader_config.py": _traitlets(nbgrader),
         "jupyter_server_config.json": _json({k: v for k, v in server.items() if k != "LabApp"}),
         "jupyter_lab_config.json": _json({"LabApp": server["LabApp"]}),
         "labconfig/page_config.json": _json(page),
     }
+    if audience == "instructor":
+        # The formgrader's template asks a public server for MathJax; nbconvert takes the first macro on JUPYTER_PATH.
+        files["share/nbconvert/templates/formgrade/mathjax.html.j2"] = _mathjax_macro(settings)
+    return files
+
+
+def _mathjax_macro(settings):
+    where = f"/services/{settings.service_name}/static/jupyter_server_mathjax/MathJax.js?config=TeX-AMS-MML_HTMLorMML-full,Safe"
+    options = 'tex2jax: {inlineMath: [["$", "$"], ["\\\\(", "\\\\)"]], processEscapes: true}, messageStyle: "none"'
+    body = (f'<script type="text/x-mathjax-config">MathJax.Hub.Config({{{options}}});</script>\n<script src="{where}"></script>\n'
+            if settings.mathjax else "")
+    return f"{{%- macro mathjax(url='') -%}}\n{body}{{%- endmacro %}}\n"
 
 
 def write_server_files(settings):
@@ -62,6 +76,7 @@ def environment(settings, audience):
     """Variables of a single-user server, beside those that JupyterHub sets."""
     return {
         "JUPYTER_CONFIG_PATH": f"{settings.runtime_dir}/{audience}",
+        "JUPYTER_PATH": f"{settings.runtime_dir}/{audience}/share",
         "PATH": f"{settings.bin_dir}:/usr/local/bin:/usr/bin:/bin",
         # Many people share few cores: spinning thread pools collapse there. A notebook may still ask for more.
         "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive",

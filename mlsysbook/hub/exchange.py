@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ..errors import HubError
 
+SHARED = Path("/srv/nbgrader/exchange")    # where students who are other Unix users can reach it
 ROOT_MODE = 0o1777
 PARTS = {"": 0o755, "outbound": 0o755, "inbound": 0o3733, "feedback": 0o711}
 

@@ -10,12 +10,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import HubError
 from . import accounts, checks, exchange
 from .configure import write_server_files
-from .settings import ROOT_EXCHANGE, Settings, read_class, roster
+from .settings import Settings, read_class, roster
 from .supervise import Supervisor
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
@@ -64,7 +65,8 @@ def run(class_dir, *, host="127.0.0.1", port=8000, auth=None, create_users=False
             runtime_dir=str(runtime), owner=owner, instructors=instructors, db_url=info.db_url, alone=alone,
             work_dir=str(_work_dir(info.folder)) if alone else "~", auth=auth, host=host, port=chosen,
             hub_port=internal[0], proxy_port=internal[1], service_port=internal[2], proxy=proxy,
-            bin_dir=str(Path(sys.executable).parent), student_password=passwords[0], instructor_password=passwords[1])
+            bin_dir=str(Path(sys.executable).parent), mathjax=find_spec("jupyter_server_mathjax") is not None,
+            student_password=passwords[0], instructor_password=passwords[1])
         write_server_files(settings)
         return _serve(settings, students, say)
 
@@ -125,7 +127,7 @@ def _some(names, most=8):
 
 def _prepare_folders(info, owner, students, alone, say):
     """Close the class folder, open the exchange. -> path of the exchange"""
-    where = info.exchange or (info.folder / "exchange" if alone else Path(ROOT_EXCHANGE))
+    where = info.exchange
     if not alone:
         for what, path in (("environment", sys.prefix), ("course", _CHECKOUT)):
             if checks.inside(path, info.folder):
@@ -133,7 +135,7 @@ def _prepare_folders(info, owner, students, alone, say):
                                "closed to them: make the class elsewhere, with: mlsys class new FOLDER")
         if checks.inside(where, info.folder):
             raise HubError(f"exchange {where} lies in the class folder, which is closed to students: set `exchange:` in "
-                           f"class.yml to a folder outside, such as {ROOT_EXCHANGE}")
+                           f"class.yml to a folder outside, such as {exchange.SHARED}")
         checks.reachable(info.folder, owner, "class folder")
         for name in ("modules", "source"):
             path = _CHECKOUT / name
@@ -306,7 +308,7 @@ def _announce(settings, students, log_path, say):
         say(f"{len(students)} students on the roster; exchange {settings.exchange}")
     if settings.host not in ("127.0.0.1", "localhost", "::1"):
         say("passwords cross the network unencrypted: put a TLS proxy in front and listen on 127.0.0.1 (deploy/hub/README.md)")
-    say(f"log {log_path}; Ctrl-C stops hub, proxy and all servers")
+    say(f"Ctrl-C stops hub, proxy and all servers; log: {log_path}")
 
 
 def _last_error(path):

@@ -1,19 +1,13 @@
 """What one hub needs to know: class.yml, the roster, ports and folders, as plain data."""
 
 import json
-import os
-import re
 import sqlite3
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-import yaml
-
 from ..errors import HubError
-
-ROOT_EXCHANGE = "/srv/nbgrader/exchange"
-_COURSE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+from ..grading.classroom import Classroom
 
 
 @dataclass(frozen=True)
@@ -23,7 +17,7 @@ class ClassInfo:
     folder: Path
     course: str
     instructors: tuple[str, ...]
-    exchange: Path | None
+    exchange: Path
     db_url: str
 
 
@@ -49,6 +43,7 @@ class Settings:
     service_port: int
     proxy: tuple[str, ...]          # command of configurable-http-proxy
     bin_dir: str                    # of the environment that students share
+    mathjax: bool = False           # jupyter-server-mathjax is installed: formulas in the formgrader
     student_password: str | None = None
     instructor_password: str | None = None
 
@@ -79,34 +74,13 @@ class Settings:
 
 
 def read_class(folder):
-    """Read <folder>/class.yml -> ClassInfo. One line of HubError for every way in which it can be unusable."""
-    folder = Path(folder).expanduser()
-    path = folder / "class.yml"
-    if not folder.is_dir():
-        raise HubError(f"no class folder at {folder}; make one with: mlsys class new {folder}")
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise HubError(f"{folder} holds no class.yml, so it is no class; make one with: mlsys class new {folder}") from None
-    except OSError as error:
-        raise HubError(f"{path}: cannot be read ({error.strerror})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise HubError(f"{path}:{mark.line + 1 if mark else 1}: not YAML ({getattr(error, 'problem', error)})") from None
-    if not isinstance(data, dict):
-        raise HubError(f"{path}: wants keys and values, such as `course: mlsys`")
-    course = str(data.get("course") or data.get("course_id") or data.get("id") or "")
-    if not _COURSE_ID.fullmatch(course):
-        raise HubError(f"{path}: course is {course!r}; wants a short name of letters, digits, dot, dash and underscore")
-    instructors = data.get("instructors") or ()
-    if isinstance(instructors, str):
-        instructors = (instructors,)
-    if not all(isinstance(name, str) for name in instructors):
-        raise HubError(f"{path}: instructors is {instructors!r}; wants a list of Unix user names, such as [prof]")
-    folder = folder.resolve()
-    exchange = data.get("exchange")
-    return ClassInfo(folder, course, tuple(instructors), (folder / os.path.expanduser(exchange)) if exchange else None,
-                     str(data.get("db_url") or f"sqlite:///{folder}/gradebook.db"))
+    """Read <folder>/class.yml -> ClassInfo. One line of CourseError for every way in which it can be unusable."""
+    folder = Path(folder).expanduser().resolve()
+    if not (folder / "class.yml").exists():
+        what = "holds no class.yml, so it is no class" if folder.is_dir() else "does not exist"
+        raise HubError(f"class folder {folder} {what}: make one with `mlsys class new {folder}`")
+    made = Classroom.open(folder)
+    return ClassInfo(made.root, made.course_id, made.instructors, made.exchange, made.db_url)
 
 
 def roster(db_url):

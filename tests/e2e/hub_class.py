@@ -138,7 +138,7 @@ def notebook():
                       metadata=marks("squares", solution=True)),
         new_code_cell("assert squares(3) == [1, 4, 9]\nassert squares(0) == []",
                       metadata=marks("test_squares", grade=True, locked=True, points=2)),
-        new_markdown_cell("Why does summing the squares of 1 to n take time in proportion to n?",
+        new_markdown_cell("Why does summing the squares of 1 to n take time in proportion to $n$?",
                           metadata=marks("explain", grade=True, solution=True, points=3)),
     ]
     for index, cell in enumerate(cells):
@@ -153,6 +153,15 @@ class Hub:
     process: subprocess.Popen
     url: str
     lines: list
+
+    @property
+    def formgrader(self):
+        return next(line.split()[-1] for line in self.lines if line.startswith("formgrader for "))
+
+    @property
+    def password(self):
+        """The shared password that a hub of one user prints."""
+        return next(line.split()[-1] for line in self.lines if line.startswith("log in as "))
 
     def stop(self, number=signal.SIGTERM, timeout=20):
         """-> seconds it took to end."""
@@ -177,7 +186,7 @@ def running_hub(made, *options, port=18400):
             lines.append(line.rstrip())
             if line.startswith("JupyterHub of "):
                 url = line.split()[-1]
-            if line.startswith("log "):
+            if line.startswith("Ctrl-C "):
                 break
         else:
             raise AssertionError("the hub did not start:\n" + "\n".join(lines) + log_of(made))
