@@ -6,7 +6,7 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 # Files and folders of mlsysbook that the student side consists of; grading, build and hub stay outside.
-_STUDENT_SIDE = ("__init__.py", "errors.py", "answers", "box/__init__.py", "box/runner.py")
+_STUDENT_SIDE = ("__init__.py", "errors.py", "answers", "box/__init__.py", "box/runner.py", "box/kernel_worker.py")
 _PROJECT = ("mlsysbook", "tinytorch", "mlsysim", "staffml", "boardkit")
 
 
@@ -21,6 +21,8 @@ def stage(course, assignment):
         if source is not None:
             _copy(source, folder / package)
     _stage_tinytorch(course, assignment, folder / "tinytorch")
+    if "matplotlib" in assignment.author_source.read_text(encoding="utf-8"):
+        _stage_fonts(folder / "matplotlib")
     etc = folder / "etc"
     etc.mkdir()
     (etc / "passwd").write_text("student:x:65534:65534:student:/tmp:/bin/sh\n")
@@ -40,6 +42,18 @@ def _stage_tinytorch(course, assignment, target):
     for path in source.iterdir():
         if path.name in exported and path.name not in allowed:
             continue
+        _copy(path, target / path.name)
+
+
+def _stage_fonts(target):
+    """matplotlib's list of fonts; without it every box would search the system for them before its first plot."""
+    import matplotlib
+
+    target.mkdir()
+    cache = Path(matplotlib.get_cachedir())
+    if not any(cache.glob("fontlist-*.json")):
+        import matplotlib.font_manager  # noqa: F401  (writes the list)
+    for path in cache.glob("fontlist-*.json"):
         _copy(path, target / path.name)
 
 

@@ -73,7 +73,7 @@ class Watch:
         self.channel, self.seen, self.muted = channel, set(), False
         self.fine = tuple(p + "/" for p in (
             sys.base_prefix, sys.prefix, "/usr", "/lib", "/lib64", "/tmp", "/submission", "/course/lib", "/proc/self", "/proc/sys",
-            "/proc/meminfo", "/proc/cpuinfo", "/proc/stat", "/dev", "/sys/devices/system", "/sys/fs/cgroup", "/etc", *sys.path[1:]))
+            "/proc/meminfo", "/proc/cpuinfo", "/proc/stat", "/dev", "/sys/devices/system", "/sys/fs/cgroup", "/etc", *filter(None, sys.path)))
 
     def flag(self, kind, note):
         if note in self.seen or len(self.seen) >= MAX_FLAGS:
@@ -166,25 +166,8 @@ class Worker:
         except OSError as error:
             send(self.control, {"nofork": i, "note": str(error)})
             return
-        if pid:
-            return
-        sock = socket.socket(fileno=cell["fd"])
-        try:
-            for other in self.job["cells"]:
-                if other["fd"] not in (None, cell["fd"]):
-                    os.close(other["fd"])
-            self.control.close()
-            self.watch.channel = sock
-            self.watch.seen.clear()
-            send(sock, {"hello": i})
-            message = receive(sock)
-            for name in patched(before):
-                self.watch.flag("patched", f"replaced {name}")
-            send(sock, {"record": (show if message.get("visible") else grade)(self.ns, cell["source"], message)})
-        except EOFError:
-            pass                            # the parent has gone, or needs this check no longer
-        finally:
-            os._exit(0)
+        if pid == 0:
+            serve(self.ns, i, cell, {c["fd"] for c in self.job["cells"]} - {None}, self.watch, before)
 
     def execute(self, i, source):
         """Run one cell -> what it showed, as data."""
@@ -244,6 +227,29 @@ class Worker:
         except Exception as error:
             shown.append({"stream": "stderr", "text": f"figure not drawn: {type(error).__name__}: {error}\n"})
         return shown
+
+
+def serve(ns, i, cell, fds, watch, before):
+    """Be the snapshot of graded cell i: wait for the parent's word, run the cell, send its record, and end the process.
+
+    fds: the channels of all graded cells that are still open here. before: fingerprints from before the first cell.
+    """
+    sock = socket.socket(fileno=cell["fd"])
+    try:
+        for other in fds - {cell["fd"]}:
+            os.close(other)
+        watch.channel.close()
+        watch.channel = sock
+        watch.seen.clear()
+        send(sock, {"hello": i})
+        message = receive(sock)
+        for name in patched(before):
+            watch.flag("patched", f"replaced {name}")
+        send(sock, {"record": (show if message.get("visible") else grade)(ns, cell["source"], message)})
+    except EOFError:
+        pass                                # the parent has gone, or needs this check no longer
+    finally:
+        os._exit(0)
 
 
 def grade(ns, source, message):
@@ -335,23 +341,32 @@ def limit(job):
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)       # a write past the limit is then an OSError
 
 
-def main():
+def silence():
+    """Point the standard descriptors at nothing."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+
+
+def main(worker=Worker):
+    """Set up, fork the worker that runs the cells, and outlive it."""
     control = socket.socket(fileno=CONTROL if len(sys.argv) < 2 else int(sys.argv[1]))
     job = receive(control)
     if job["copy"]:
         shutil.copytree("/course/submission", "/submission", dirs_exist_ok=True)
+    fonts = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "matplotlib")
+    if os.path.isdir(fonts):
+        shutil.copytree(fonts, os.environ["MPLCONFIGDIR"], dirs_exist_ok=True)
     os.environ["MLSYS_STUDENT"] = job["student"]
     for name in job["preload"]:
         __import__(name)
     import mlsysbook.answers.check  # noqa: F401  (loaded before student code, so that it can be fingerprinted)
     limit(job)
-    null = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(null, fd)
+    silence()
     pid = os.fork()
     if pid == 0:
         try:
-            Worker(job, control).run()
+            worker(job, control).run()
         except KeyboardInterrupt:
             os._exit(130)
         except BaseException as error:

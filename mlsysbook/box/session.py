@@ -129,7 +129,9 @@ class Channel:
 
 
 class Session:
-    """One submission in one box. `with Session(...) as s: outcome = s.run(cells, folder, student)`."""
+    """One submission in one box: `Session(...).run(cells, folder, student)`."""
+
+    program = "runner.py"               # what runs inside, beside this file
 
     def __init__(self, library, limits=None, *, unsafe=False):
         self.library, self.limits, self.unsafe = Path(library), limits or Limits(), unsafe
@@ -168,12 +170,12 @@ class Session:
         fds = [self.control.theirs.fileno(), *(c.theirs.fileno() for c in self.channels.values())]
         program = [command.interpreter(), "-S", "-s", "-B"]
         if self.unsafe:
-            program += [str(self.library / "mlsysbook" / "box" / "runner.py"), str(fds[0])]
+            program += [str(self.library / "mlsysbook" / "box" / self.program), str(fds[0])]
             argv, cwd = program, submission
             env = command.environment(self.library) | {"PYTHONPATH": ":".join([str(self.library), *map(str, command.site_packages())])}
         else:
             self.group = cgroup.create(self.limits)
-            argv = command.argv([*program, "/course/lib/mlsysbook/box/runner.py", str(fds[0])], library=self.library, submission=submission,
+            argv = command.argv([*program, f"/course/lib/mlsysbook/box/{self.program}", str(fds[0])], library=self.library, submission=submission,
                                 limits=self.limits, identity=identity, procs=self.group.procs if self.group else ())
             cwd, env = "/", {"PATH": os.environ.get("PATH", "/usr/bin:/bin")}
         self.log = tempfile.TemporaryFile()
@@ -274,7 +276,7 @@ class Session:
             message = channel.receive(min(deadline, time.monotonic() + _TICK))
             if message is not None or time.monotonic() >= deadline:
                 return message
-            used, count = usage(self.process.pid)
+            used, count = usage(self.process.pid, self.limits.memory)
             if used > self.limits.memory or count > self.limits.processes + 4:
                 what = f"{used // MIB} MiB of memory" if used > self.limits.memory else f"{count} processes"
                 self._cut(f"it used {what}, more than it may")
@@ -340,8 +342,11 @@ def _below(pid, ancestor):
     return False
 
 
-def usage(root):
-    """Resident bytes and number of the processes below `root`, from /proc."""
+def usage(root, most):
+    """Bytes of memory and number of the processes below `root`, from /proc.
+
+    Snapshots share most of their pages, so a sum of resident sizes above `most` is taken again with each page counted once.
+    """
     parent, rss = {}, {}
     page = os.sysconf("SC_PAGE_SIZE")
     for name in os.listdir("/proc"):
@@ -359,7 +364,18 @@ def usage(root):
             break
         inside |= more
     total = sum(rss.get(p, 0) for p in inside)
+    if total > most:
+        total = sum(_proportional(p, rss.get(p, 0)) for p in inside)
     return total, len(inside)
+
+
+def _proportional(pid, resident):
+    """Resident bytes of a process, a page of n processes counted as 1/n. `resident` where /proc does not say."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="latin-1") as f:
+            return next((int(line.split()[1]) * 1024 for line in f if line.startswith("Pss:")), resident)
+    except OSError:
+        return resident
 
 
 def _line(text):

@@ -109,9 +109,12 @@ def quiet(handler):
         mode.handler = before
 
 
-def load(course, assignment):
-    """Read and run the author source of `assignment` -> Reference. Raises SourceError at file:line."""
-    ref = Reference(assignment, read(assignment.author_source), course=course.id)
+def load(course, assignment, author=None):
+    """Read and run the author source of `assignment` -> Reference. Raises SourceError at file:line.
+
+    author: another copy of the source, such as the one that a class was released from.
+    """
+    ref = Reference(assignment, read(author or assignment.author_source), course=course.id)
     ns = {"__name__": "__main__", "Key": Key, "Mistake": Mistake}
     with quiet(_Collector(ref)):
         for cell in ref.cells:

@@ -1,5 +1,6 @@
 """One submission, from its folder to its graded record and notebook: vet, run in the box, judge."""
 
+import dataclasses
 import functools
 import json
 import tempfile
@@ -14,6 +15,7 @@ from ..answers import predict
 from ..box.limits import Limits
 from ..box.session import CellSource, Session
 from ..build.reference import load
+from ..errors import ClassError
 from . import judge
 from .vet import copy_files, read_file, vet
 
@@ -21,29 +23,39 @@ MAX_LOG = 1 << 20
 
 
 @functools.lru_cache(maxsize=32)
-def _loaded(root, name, _stamp):
+def _loaded(root, name, source, author, _stamp):
     course = catalogue.load(root)
     assignment = course.find(name)
-    official = nbformat.read(assignment.notebook_path, as_version=4)
-    return assignment, load(course, assignment), official
+    official = nbformat.read(Path(source) / f"{assignment.notebook}.ipynb", as_version=4)
+    ref = load(course, assignment, author)
+    baked = json.loads((Path(source) / catalogue.SIDECAR).read_text(encoding="utf-8"))
+    lost = {c.id for c in official.cells if _is_graded(c)} ^ set(ref.items)
+    if lost:
+        raise ClassError(f"{author}: the graded cell {sorted(lost)[0]} is not the same as in {source}; build and release again")
+    # The pool as it was released: a later change of a template or of mlsysim must not give anybody another variant.
+    return assignment, dataclasses.replace(ref, pool=baked["variants"]), official
 
 
-def loaded(root, name):
-    """(assignment, reference, official notebook), kept for this process until a file of theirs changes."""
-    course = catalogue.load(root)
-    a = course.find(name)
-    files = [Path(root) / "course.yml", a.author_source, a.notebook_path]
-    return _loaded(str(root), a.name, tuple(p.stat().st_mtime_ns for p in files))
+def loaded(root, name, source=None, author=None):
+    """(assignment, reference, official notebook), kept for this process until a file of theirs changes.
+
+    source: the folder that was released; author: the author source it was built from. The course's own by default.
+    """
+    a = catalogue.load(root).find(name)
+    source, author = Path(source or a.source_dir), Path(author or a.author_source)
+    files = [Path(root) / "course.yml", author, source / f"{a.notebook}.ipynb", source / catalogue.SIDECAR]
+    return _loaded(str(root), a.name, str(source), str(author), tuple(p.stat().st_mtime_ns for p in files))
 
 
-def grade_submission(root, name, student, folder, *, secret, library, roster=(), notes=(), unsafe=False):
+def grade_submission(root, name, student, folder, *, secret, library, source=None, author=None, roster=(), notes=(), unsafe=False):
     """Grade the files in `folder` -> (graded record, notebook). Student code runs in the box and nowhere else.
 
     root: the course; name: the assignment; secret: bytes that seed the hidden cases; library: what library.stage made;
+    source, author: what was released and the author source it was built from, the course's own by default;
     roster: students whose variants a copied answer is looked up in; notes: flags known before, such as a forged time stamp.
     """
     started = time.monotonic()
-    assignment, ref, official = loaded(root, name)
+    assignment, ref, official = loaded(root, name, source, author)
     vetted = vet(official, folder, assignment.notebook)
     cells = vetted.notebook.cells
     graded = {c.metadata.nbgrader.grade_id: i for i, c in enumerate(cells) if c.cell_type == "code" and _is_graded(c)}
@@ -59,7 +71,7 @@ def grade_submission(root, name, student, folder, *, secret, library, roster=(),
         else:
             sources.append((i, CellSource(c.source, cell is not None)))
     with tempfile.TemporaryDirectory(prefix="mlsys-vetted-") as private:
-        copy_files(folder, private, assignment.source_dir, vetted)
+        copy_files(folder, private, source or assignment.source_dir, vetted)
         log = read_file(Path(private) / predict.LOG, MAX_LOG)
         outcome = None
         if vetted.fate == "graded":
