@@ -4,16 +4,21 @@ Each student is a way of working that a class really has: everything right, half
 crash, a loop, an attack ... Everything they touch is real: nbgrader's exchange, the box, the judge, the gradebook.
 """
 
+import contextlib
+import functools
 import json
 import os
 import shutil
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from .answers import predict
 from .build.reference import load
+from .grading import deadlines
 
 COURSE_ID = "mlsys-demo"
+DUE = timedelta(hours=1)                # after the demonstration; `late` is made to hand in a day and a half after that
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,11 @@ class Student:
     id: str
     does: str
     work: object
+
+
+@functools.cache
+def _reference(course, assignment):
+    return load(course, assignment)
 
 
 class Desk:
@@ -38,7 +48,7 @@ class Desk:
 
     @property
     def reference(self):
-        return load(self.course, self.assignment)
+        return _reference(self.course, self.assignment)
 
     def cell(self, gid):
         return next(c for c in self.nb["cells"] if c["metadata"].get("nbgrader", {}).get("grade_id") == gid)
@@ -202,7 +212,52 @@ def attend(classroom, course, assignments, home, *, students=STUDENTS, progress=
             if desk.nb is not None:
                 desk.save()
             exchange(classroom, student.id, place, a.id, "submit")
+            if student.work is late:
+                _postdate(classroom, student.id, a.id)
     progress(total, total, "")
+
+
+def _postdate(classroom, student, assignment_id):
+    """Set the time stamp of a submission to after the due date; the demonstration collects with stamps trusted."""
+    for folder in classroom.inbound.glob(f"{student}+{assignment_id}+*"):
+        stamp = folder / "timestamp.txt"
+        stamp.chmod(0o644)
+        stamp.write_text(f"{datetime.now(UTC) + DUE + timedelta(hours=36):%Y-%m-%d %H:%M:%S.%f} UTC")
+
+
+def run(to, course, *, jobs=None, say=print, bar=None):
+    """Make a class in folder `to` and take every assignment of the course through it -> (Classroom, graded records, page)."""
+    from .grading import collect, feedback, release, report, roster
+    from .grading.classroom import Classroom
+    from .grading.grade import grade
+
+    bar = bar or (lambda title: contextlib.nullcontext(lambda done, total, text: None))
+    root = fresh(to)
+    assignments = list(course.assignments)
+    classroom = Classroom.new(root / "class", course_id=COURSE_ID, exchange=str(root / "exchange"), check_owner=False,
+                              late={"grace_minutes": 10, "percent_per_day": 10, "max_percent": 50})
+    students = [{"id": s.id, "first_name": "", "last_name": "", "email": ""} for s in STUDENTS]
+    roster.apply(classroom, students)
+    with classroom.at_work():
+        with bar("release") as progress:
+            release.release(classroom, course, assignments, progress=progress)
+        due = deadlines.due(f"{datetime.now(UTC) + DUE:%Y-%m-%d %H:%M} UTC")
+        classroom.set_dates({a.id: due for a in assignments})
+        release.sync_dates(classroom, course)
+        say(f"released {len(assignments)} assignments to {len(STUDENTS)} simulated students, due {due}")
+        with bar("students at work") as progress:
+            attend(classroom, course, assignments, root / "students", progress=progress)
+        found = [c for a in assignments for c in collect.collect(classroom, a.id, trust_stamps=True)]
+        say(f"collected {len(found)} submissions")
+        with bar("grade") as progress:
+            records = grade(classroom, course, assignments, jobs=jobs, progress=progress)
+        say(f"graded {len(records)} submissions in the box")
+        with bar("feedback") as progress:
+            pages = feedback.feedback(classroom, assignments, progress=progress)
+        say(f"released {sum(p.state == 'released' for p in pages)} feedback pages")
+        page = classroom.root / "report.html"
+        report.write(classroom, course, assignments, page)
+    return classroom, records, page
 
 
 def exchange(classroom, student, place, assignment_id, step):
@@ -229,7 +284,7 @@ def exchange(classroom, student, place, assignment_id, step):
 
 def fresh(folder):
     """An empty folder for the demonstration; refuses one that holds something else."""
-    folder = Path(folder)
+    folder = Path(folder).resolve()
     if folder.exists() and any(folder.iterdir()):
         if not (folder / ".mlsys-demo").is_file():
             from .errors import ClassError

@@ -7,6 +7,7 @@ import ast
 import hashlib
 import json
 import math
+import symtable
 
 from ..answers import identity, predict
 from ..answers.answer import AnswerUnreadable, read
@@ -102,12 +103,27 @@ def reachable(ids, sources):
                 named.setdefault(name, []).append(node)
     queue, kept = list(statements), list(statements)
     while queue:
-        for n in ast.walk(queue.pop()):
-            for node in named.pop(n.id, []) if isinstance(n, ast.Name) else []:
+        for name in _globals(queue.pop()):
+            for node in named.pop(name, []):
                 if node not in kept:
                     kept.insert(0, node)
                     queue.append(node)
     return "\n".join(ast.unparse(n) for n in kept)
+
+
+def _globals(node):
+    """Names that a top-level statement takes from the notebook, its functions' own variables left out."""
+    names = set()
+
+    def look(table, top):
+        for symbol in table.get_symbols():
+            if symbol.is_referenced() and (top or symbol.is_global()):
+                names.add(symbol.get_name())
+        for inner in table.get_children():
+            look(inner, False)
+
+    look(symtable.symtable(ast.unparse(node), "<cell>", "exec"), True)
+    return names
 
 
 def _defines(node):

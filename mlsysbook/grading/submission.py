@@ -83,8 +83,10 @@ def grade_submission(root, name, student, folder, *, secret, library, source=Non
         flags += outcome.flags
         for i, k in index.items():
             cells[i].outputs = [nbformat.from_dict(o) for o in outcome.outputs.get(k, [])]
+    given = {c.id: c.source for c in official.cells}
     own = {c.metadata.get("nbgrader", {}).get("grade_id", c.id): c.source for c in cells
-           if c.cell_type == "code" and not c.metadata.get("nbgrader", {}).get("locked")}
+           if c.cell_type == "code" and not c.metadata.get("nbgrader", {}).get("locked") and (
+               "nbgrader" in c.metadata or given.get(c.id) != c.source)}
     for gid, cell in ref.items.items():
         record = note = None
         if outcome and gid in graded:
@@ -106,7 +108,7 @@ def grade_submission(root, name, student, folder, *, secret, library, source=Non
         c.execution_count = n
     record = judge.summary(ref, student, items, flags, fate=vetted.fate, unsafe=bool(unsafe), seconds=round(time.monotonic() - started, 3),
                            ended=outcome.ended if outcome else vetted.fate)
-    return record, json.loads(nbformat.writes(vetted.notebook))
+    return record, json.loads(json.dumps(vetted.notebook))
 
 
 def run(assignment, library, sources, folder, student, unsafe):
