@@ -1,4 +1,4 @@
-"""mlsys check: what a student types before submitting."""
+"""mlsys get, mlsys check: what a student without a class types, and any student before submitting."""
 
 from pathlib import Path
 from typing import Annotated
@@ -33,3 +33,18 @@ def check(notebook: Annotated[Path, typer.Argument(help="The notebook that was f
                   f"{sum(i.points for i in shown.items):g} points before hidden cases{'' if not unsafe else ' (run without a box)'}", highlight=False)
     if good < len(shown.items):
         raise typer.Exit(1)
+
+
+@app.command()
+def get(name: Annotated[str, typer.Argument(help="Assignment, such as tinytorch/01_tensor.")],
+        to: Annotated[Path | None, typer.Option(help="New folder for it. Default: the assignment's name, here.", show_default=False)] = None):
+    """Get an assignment to work on without a class: the notebook without its solutions.
+
+    In a class, fetch it from the Assignment List instead, so that it can be submitted.
+    """
+    from .. import catalogue
+    from ..build.student import student_copy
+
+    assignment = catalogue.load().find(name)
+    path = student_copy(assignment, to or Path(assignment.notebook))
+    Console(soft_wrap=True, highlight=False).print(f"wrote {path}; open it with: jupyter lab {path}", markup=False)
