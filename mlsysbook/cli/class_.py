@@ -83,12 +83,12 @@ def new(folder: Annotated[Path, typer.Argument(help="Folder of the class; `.` fo
     """
     from .. import catalogue
     from ..grading.classroom import Classroom
-    from ..hub.settings import ROOT_EXCHANGE
+    from ..hub.exchange import SHARED
 
     if not course_id:
         course_id = catalogue.load(catalogue.find_root(folder)).id
     if not exchange:
-        exchange = ROOT_EXCHANGE if os.geteuid() == 0 and not simulated else "exchange"
+        exchange = str(SHARED) if os.geteuid() == 0 and not simulated else "exchange"
     made = Classroom.new(folder, course_id=course_id, exchange=exchange, instructors=instructor or (), check_owner=not simulated)
     console = _console()
     _say(console, [f"class {made.course_id} in {made.root}; exchange {made.exchange}",
@@ -101,7 +101,7 @@ def new(folder: Annotated[Path, typer.Argument(help="Folder of the class; `.` fo
 def roster(ctx: typer.Context,
            file: Annotated[Path, typer.Argument(help="CSV in UTF-8 with a header line: id,first_name,last_name,email. Only id "
                                                      "is needed.")],
-           remove: Annotated[bool, typer.Option("--remove", help="Remove students who are not in the file and have no submission.")] = False,
+           remove: Annotated[bool, typer.Option("--remove", help="Take out who is not in the file and has no submission.")] = False,
            dry_run: DryRun = False):
     """Put students into the gradebook. Those who are not in the file stay, unless --remove."""
     from ..grading import roster as r

@@ -21,7 +21,7 @@ import yaml
 
 from ..errors import ClassError
 from . import atomic
-from .deadlines import Due, LatePolicy, due, duration, spell
+from .deadlines import Due, LatePolicy, due, duration, spell, stamp
 
 FILE = "class.yml"
 SECRET_BYTES = 32
@@ -136,6 +136,11 @@ class Classroom:
     def source(self, assignment_id):
         return self.root / "source" / assignment_id
 
+    def author(self, assignment):
+        """The author source that the release was built from; the course's own where the release was made by other means."""
+        kept = self.root / ".mlsys" / "author" / f"{assignment.id}.py"
+        return kept if kept.is_file() else assignment.author_source
+
     def submitted(self, student, assignment_id):
         return self.root / "submitted" / student / assignment_id
 
@@ -160,6 +165,26 @@ class Classroom:
     @property
     def inbound(self):
         return self.exchange / self.course_id / "inbound"
+
+    # -- what they hold -------------------------------------------------------------------------------------------------
+
+    def roster(self):
+        """Ids of all students, sorted."""
+        with self.gradebook() as gb:
+            return sorted(s.id for s in gb.students)
+
+    def notes(self, assignment_id, student):
+        """What collecting noticed: [{"kind", "note"}]."""
+        return atomic.read_json(self.notes_path(assignment_id, student), [])
+
+    def timestamp(self, student, assignment_id):
+        """When the collected submission was handed in, as nbgrader keeps it (UTC, without saying so); None if unknown."""
+        try:
+            with open(self.submitted(student, assignment_id) / "timestamp.txt", encoding="ascii") as f:
+                moment = stamp(f.read(200).strip())
+        except (OSError, UnicodeDecodeError):
+            return None
+        return moment and moment.replace(tzinfo=None)
 
     # -- nbgrader -------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import shutil
 import stat
 import tempfile
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from nbgrader.exchange.default import ExchangeCollect
@@ -21,10 +21,10 @@ from ..errors import ClassError
 from . import atomic, roster
 from .classroom import Classroom
 from .config import IGNORED
+from .deadlines import stamp
 from .intake import look, open_folder, shown, take
 
 TOLERANCE = timedelta(minutes=2)    # between the stamp that a submission carries and its arrival
-_STAMP = re.compile(r"(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2}:\d{2})(\.\d{1,6})? ?(UTC|GMT|Z|[+-]\d{2}:?\d{2})")
 _SECRET = re.compile(r"[\x21-\x7e]{16,256}")
 _NAME = "submission_secret.txt"
 
@@ -279,20 +279,7 @@ def _read_stamp(path):
             text = f.read(200).decode("ascii").strip()
     except (OSError, UnicodeDecodeError):
         return None, None
-    match = _STAMP.fullmatch(text)
-    if not match:
-        return text or None, None
-    day, time, fraction, zone = match.groups()
-    try:
-        naive = datetime.fromisoformat(f"{day} {time}{(fraction or '.0').ljust(7, '0')}")
-        offset = timedelta(0)
-        if zone[0] in "+-":
-            offset = (1 if zone[0] == "+" else -1) * timedelta(hours=int(zone[1:3]), minutes=int(zone[-2:]))
-        if abs(offset) > timedelta(hours=14):
-            return text, None
-        return text, naive.replace(tzinfo=timezone(offset)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return text, None
+    return text or None, stamp(text)
 
 
 def _apart(delta):

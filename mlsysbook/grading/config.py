@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+from .. import catalogue
 from ..errors import CourseError
 from .classroom import Classroom
 
@@ -26,7 +27,23 @@ def settings(c, classroom):
     c.DailyPenalty.percent_per_day = classroom.late.percent_per_day
     c.DailyPenalty.max_percent = classroom.late.max_percent
     c.ExportApp.plugin_class = "mlsysbook.grading.export.Grades"
+    _grading(c, classroom)
     _pages(c)
+
+
+def _grading(c, classroom):
+    """Stock `nbgrader autograde`: the submission is vetted, run in the box and judged outside."""
+    from nbgrader import preprocessors as stock
+
+    from .preprocessors import BoxAndJudge, TolerantExporter, Vet
+
+    c.Autograde.exporter_class = TolerantExporter
+    c.Autograde.sanitize_preprocessors = [Vet, stock.ClearOutput, stock.DeduplicateIds, stock.OverwriteKernelspec, stock.OverwriteCells,
+                                          stock.CheckCellMetadata]
+    c.Autograde.autograde_preprocessors = [BoxAndJudge, stock.SaveAutoGrades, stock.AssignLatePenalties, stock.CheckCellMetadata]
+    course = str(catalogue.find_root(classroom.root))
+    c.Vet.course_root = c.BoxAndJudge.course_root = course
+    c.Vet.class_root = c.BoxAndJudge.class_root = str(classroom.root)
 
 
 def _pages(c):
@@ -36,7 +53,9 @@ def _pages(c):
     c.GenerateFeedback.exporter_class = FeedbackExporter
     c.GenerateFeedback.preprocessors = [Results]
     c.Results.root = c.CourseDirectory.root
-    c.HTMLExporter.preprocessors = ["mlsysbook.grading.inert.Inert"]
+    c.HTMLExporter.default_preprocessors = ["mlsysbook.grading.inert.Inert",        # before any other looks at the notebook
+                                            "nbconvert.preprocessors.HighlightMagicsPreprocessor",
+                                            "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor"]
     c.HTMLExporter.filters = {"markdown2html": "mlsysbook.grading.inert.markdown_filter"}
     c.HTMLExporter.embed_images = False             # True would read files that a notebook names
 

@@ -4,12 +4,13 @@ import difflib
 import math
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo, available_timezones
 
 from ..errors import ClassError
 
 _DAY_TIME = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{1,2}:\d{2}(?::\d{2})?))?\s*(.*)")
+_STAMP = re.compile(r"(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2}:\d{2})(\.\d{1,6})? ?(UTC|GMT|Z|[+-]\d{2}:?\d{2})", re.ASCII)
 _OFFSET = re.compile(r"(?:UTC)?([+-])(\d{2}):?(\d{2})")
 _PART = re.compile(r"(\d+(?:\.\d+)?)([wdhm])")
 _UNIT = {"w": timedelta(weeks=1), "d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1)}
@@ -72,8 +73,6 @@ def _zone(name, text):
         return UTC
     offset = _OFFSET.fullmatch(name)
     if offset:
-        from datetime import timezone
-
         hours, minutes = int(offset[2]), int(offset[3])
         if hours <= 14 and minutes < 60:
             return timezone((1 if offset[1] == "+" else -1) * timedelta(hours=hours, minutes=minutes))
@@ -85,6 +84,25 @@ def _zone(name, text):
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
     hint = f"did you mean {by_lower[near[0]]}?" if near else "wants a name such as Europe/Berlin, an offset such as +01:00, or UTC"
     raise ClassError(f"due date {text!r}: unknown time zone {name!r}; {hint}")
+
+
+def stamp(text):
+    """A moment as nbgrader writes it, `2026-12-01 23:59:00.000000 UTC` -> aware datetime in UTC; None if there is any doubt.
+
+    Stricter than nbgrader, which takes a missing or unknown zone for UTC and `+1400` for 1400 seconds.
+    """
+    match = _STAMP.fullmatch(text)
+    if not match:
+        return None
+    day, clock, fraction, zone = match.groups()
+    try:
+        naive = datetime.fromisoformat(f"{day} {clock}{(fraction or '.0').ljust(7, '0')}")
+        offset = timedelta(0)
+        if zone[0] in "+-":
+            offset = (1 if zone[0] == "+" else -1) * timedelta(hours=int(zone[1:3]), minutes=int(zone[-2:]))
+        return naive.replace(tzinfo=timezone(offset)).astimezone(UTC) if abs(offset) <= timedelta(hours=14) else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def duration(text):

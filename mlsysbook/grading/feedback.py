@@ -120,14 +120,30 @@ class ReleaseFeedback(ExchangeReleaseFeedback):
                     self.log.info("Feedback of %s on %s: %s %s", student, self.coursedir.assignment_id, state, note)
 
     def _release(self, page):
-        secret_path = page.parent / "submission_secret.txt"
-        secret = secret_path.read_text(encoding="utf-8") if secret_path.is_file() else ""
-        if not secret.strip():
-            return "unreleased", "the submission has no submission_secret.txt"
+        secret, why = self._secret(page)
+        if why:
+            return "unreleased", why
         target = Path(self.dest_path) / f"{notebook_hash(secret=secret, notebook_id=page.stem)}.html"
         new = not target.exists()
         changed = atomic.write(target, page.read_bytes(), mode=0o644)
         return ("released" if new else "changed" if changed else "same"), ""
+
+
+    def _secret(self, page):
+        """The student's key to the page, and why there is none. It came with the submission that was graded."""
+        graded, submitted = page.parent, Path(self.coursedir.format_path(
+            self.coursedir.submitted_directory, page.parent.parent.name, self.coursedir.assignment_id))
+        path = graded / "submission_secret.txt"
+        if not path.is_file():
+            if _text(graded / "timestamp.txt") != _text(submitted / "timestamp.txt"):
+                return "", "a newer submission was collected and is not graded yet"
+            path = submitted / "submission_secret.txt"
+        secret = _text(path)
+        return secret, "" if secret.strip() else "the submission has no submission_secret.txt"
+
+
+def _text(path):
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 class FeedbackExporter(Exporter):
@@ -192,8 +208,9 @@ def results(classroom, assignment_id, notebook_id, student):
 
 def _item(grade_id, score, points, said, by_hand):
     kind, _, name = grade_id.partition("-")
+    note = "" if said.get("score", 0.0) is None and not by_hand else said.get("note") or ""     # "graded by hand", until it was
     return {"id": grade_id, "kind": _KINDS.get(kind, kind), "name": said.get("name") or name or grade_id, "score": score or 0.0,
-            "points": points, "by_hand": bool(by_hand), "note": said.get("note") or "", "mistake": said.get("mistake"),
+            "points": points, "by_hand": bool(by_hand), "note": note, "mistake": said.get("mistake"),
             "behaviours": dict(said.get("behaviours") or {})}
 
 

@@ -15,6 +15,7 @@ from jinja2 import pass_context
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbconvert.filters.strings import strip_files_prefix
 from nbconvert.preprocessors import Preprocessor
+from traitlets import Bool
 
 MAX_CELLS = 600
 MAX_SOURCE = 40_000             # characters of one cell
@@ -99,7 +100,7 @@ def markdown_filter(context, source):
 class Inert(Preprocessor):
     """A copy of the notebook with only what a page may show."""
 
-    enabled = True
+    enabled = Bool(True).tag(config=True)
 
     def preprocess(self, nb, resources):
         budget = MAX_PAGE

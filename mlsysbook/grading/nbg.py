@@ -4,16 +4,17 @@ import re
 
 from ..errors import ClassError
 
-_LINE = re.compile(r"^\[(?:ERROR|CRITICAL|FATAL)\]\s*(.*)$", re.MULTILINE)
+_ENTRY = re.compile(r"^\[(DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL)\] ?", re.MULTILINE)
+_SAYS_LITTLE = re.compile(r"There was an error processing assignment|^Please see the|see the error log|see the the above traceback")
 
 
 def succeed(classroom, what, result):
     """Pass on a result of NbGraderAPI, or raise ClassError with the line that says why, not the traceback."""
     if result["success"]:
         return result
-    said = [line for line in _LINE.findall(result.get("log", "")) if line.strip()]
-    traceback = [line for line in result.get("error", "").strip().splitlines() if line.strip()]
-    why = (said or traceback or ["no reason given"])[-1]
-    if traceback and "see the" in why.lower():
-        why = next((line for line in reversed(said) if "see the" not in line.lower()), traceback[-1])
+    parts = _ENTRY.split(result.get("log", ""))
+    entries = [text.strip() for level, text in zip(parts[1::2], parts[2::2], strict=True) if level in ("ERROR", "CRITICAL", "FATAL")]
+    entries = [e for e in entries if e and not _SAYS_LITTLE.search(e)] or [result.get("error", "").strip() or "no reason given"]
+    said = entries[0]                   # what follows from it comes after it
+    why = re.sub(r"^(?:\w+\.)+(\w+:)", r"\1", said.splitlines()[-1].strip()) if "Traceback" in said else " ".join(said.split())
     raise ClassError(f"nbgrader {what}: {why}; its whole log is {classroom.root / '.mlsys' / 'log' / 'nbgrader.log'}")

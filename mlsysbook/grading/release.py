@@ -79,6 +79,7 @@ def release(classroom, course, assignments, *, force=False, dry_run=False, progr
 
 def _release(classroom, assignment):
     _copy_source(classroom, assignment)
+    atomic.write(classroom.root / ".mlsys" / "author" / f"{assignment.id}.py", assignment.author_source.read_bytes(), mode=0o600)
     api = classroom.api(ExchangeReleaseAssignment={"force": True})
     succeed(classroom, f"generate_assignment {assignment.id}", api.generate_assignment(assignment.id, force=True))
     succeed(classroom, f"release_assignment {assignment.id}", api.release_assignment(assignment.id))

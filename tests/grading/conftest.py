@@ -10,7 +10,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from mlsysbook import catalogue
-from mlsysbook.grading import release, roster
+from mlsysbook.grading import atomic, collect, release, roster
 from mlsysbook.grading.classroom import Classroom
 
 TINY = "drills-tiny"
@@ -84,7 +84,8 @@ def hand_in(released):
         folder = released.inbound / (name or f"{student}+{TINY}+{now:%Y-%m-%d %H:%M:%S.%f} UTC+{suffix}")
         folder.mkdir()
         if notebook:
-            (folder / "tiny.ipynb").write_text((released.root / "release" / TINY / "tiny.ipynb").read_text())
+            text = (released.root / "release" / TINY / "tiny.ipynb").read_text()
+            (folder / "tiny.ipynb").write_text(text.replace("YOUR ANSWER HERE", "Because it is so."))
         for path, text in (files or {}).items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -97,16 +98,58 @@ def hand_in(released):
     return hand_in
 
 
-def autograde(classroom, student, assignment_id=TINY):
+def stock_autograde(classroom, student, assignment_id=TINY):
     """Stock autograding without running anything: code cells count as right, the text waits for a person."""
+    from nbconvert.exporters import NotebookExporter
     from nbgrader.converters import Autograde
-    from nbgrader.preprocessors import AssignLatePenalties, SaveAutoGrades
+    from nbgrader.preprocessors import AssignLatePenalties, ClearOutput, OverwriteCells, SaveAutoGrades
 
     api = classroom.api()
     api.coursedir.student_id, api.coursedir.assignment_id = student, assignment_id
     app = Autograde(coursedir=api.coursedir, parent=api)
+    app.exporter_class = NotebookExporter
+    app.sanitize_preprocessors = [ClearOutput, OverwriteCells]
     app.autograde_preprocessors = [SaveAutoGrades, AssignLatePenalties]
     app.force = True
     app.permissions = 644
     with classroom.logged():
         app.start()
+
+
+@pytest.fixture
+def graded_class(released, hand_in):
+    """ada and bob have handed in and are graded; the text waits for a person."""
+    for student in ("ada", "bob"):
+        hand_in(student, secret=student * 20)
+    with released.at_work():
+        collect.collect(released, TINY)
+    for student in ("ada", "bob"):
+        stock_autograde(released, student)
+        graded_record(released, student)
+    return released
+
+
+@pytest.fixture
+def autograde():
+    return stock_autograde
+
+
+@pytest.fixture
+def write_record():
+    return graded_record
+
+
+def graded_record(classroom, student, assignment_id=TINY, **changes):
+    """The graded record that the grader would have written."""
+    items = [
+        {"id": "check-double", "kind": "check", "name": "double", "score": 3.0, "points": 3, "note": "all behaviours right",
+         "behaviours": {"small numbers": True, "negative numbers": True}, "mistake": None, "value": None, "unit": None},
+        {"id": "answer-six", "kind": "answer", "name": "six", "score": 2.0, "points": 2, "note": "right", "behaviours": {},
+         "mistake": None, "value": 6.0, "unit": ""},
+        {"id": "rubric-why", "kind": "rubric", "name": "why", "score": None, "points": 5, "note": "graded by hand",
+         "behaviours": {}, "mistake": None, "value": None, "unit": None},
+    ]
+    record = {"assignment": assignment_id, "student": student, "submitted_at": "2026-11-20T10:00:00Z", "fate": "graded",
+              "score": 5.0, "max_score": 10.0, "seconds": 0.4, "unsafe": False, "items": items, "flags": []} | changes
+    atomic.write_json(classroom.graded_path(assignment_id, student), record)
+    return record
