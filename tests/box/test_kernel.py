@@ -180,7 +180,7 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("name", ENDS)
+@pytest.mark.parametrize("name", [n if n != "forks" else pytest.param(n, marks=pytest.mark.slow) for n in ENDS])
 def test_a_cell_that_ends_the_kernel_leaves_the_checks_before_it(library, files, name):
     source, why = ENDS[name]
     begun = time.monotonic()
@@ -200,12 +200,42 @@ def test_a_cell_that_runs_too_long_is_interrupted_and_the_rest_goes_on(library, 
     assert {"kind": "limit", "note": "cell 2 ran longer than 1 s"} in o.flags
 
 
+def test_exit_ends_its_cell_and_not_the_notebook(library, files):
+    o = KernelSession(library).run([cell(DEFINE), cell("exit()"), cell("quit()"), cell("print(5)"), check("f")], files, "ada")
+    assert o.ended == "finished" and errors(o)[1] == errors(o)[2] == ["SystemExit"]
+    assert text(o, 3) == "5\n" and values(o.records[4]) == [2]
+
+
+ALONE = """
+import os, time
+def state(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return "gone"
+def alone(x):
+    for _ in range(100):
+        if not any(state(p) == "R" for p in os.listdir("/proc") if p.isdigit() and int(p) != os.getpid()):
+            return True
+        time.sleep(0.02)
+    return False
+"""
+
+
+def test_a_kernel_that_was_cut_does_not_run_beside_the_checks(library, files):
+    cells = [cell(DEFINE + ALONE), check("alone"), cell("import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass")]
+    o = KernelSession(library, Limits(cell_seconds=1)).run(cells, files, "ada")
+    assert "did not stop" in o.ended and values(o.records[1]) == [True]
+
+
 def test_too_much_memory_ends_the_kernel_with_that_reason(library, files):
     cells = [cell(DEFINE), check("f"), cell("import time\nx = b'1' * (400 << 20)\ntime.sleep(2)"), check("f")]
     o = KernelSession(library, Limits(memory=300 << 20)).run(cells, files, "ada")
     assert 3 in o.notes and "memory" in o.notes[3] and "memory" in o.ended
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["for _ in range(500): print('x' * 10**6)", "import os\nfor _ in range(500): os.write(1, b'x' * 10**6)"])
 def test_half_a_gigabyte_of_output_is_cut(library, files, source):
     o = KernelSession(library).run([cell(DEFINE), cell(source), check("f")], files, "ada")
