@@ -1,6 +1,7 @@
 """Settings -> configuration, without side effects: of JupyterHub, and of the servers it starts.
 
-Single-user servers read their part from a folder named in JUPYTER_CONFIG_PATH, so nothing is written into a home.
+Single-user servers read their part from a folder named in JUPYTER_CONFIG_PATH, so nothing is written into a home. Every
+user can read that folder, so no secret may be written there.
 Roles are the least that works: students have JupyterHub's default `user` role, instructors may in addition open the
 formgrader service. Nobody is an administrator of the hub, and the service's own token has no rights at all.
 """
@@ -28,7 +29,9 @@ def server_files(settings, audience):
         "Exchange": {"root": settings.exchange, "path_includes_course": True},
     }
     if audience == "instructor":
-        nbgrader["CourseDirectory"] |= {"root": settings.class_dir, "db_url": settings.db_url}
+        nbgrader["CourseDirectory"]["root"] = settings.class_dir      # its nbgrader_config.py says the rest, db_url too
+    elif settings.alone:        # else "." serves: a server starts in its user's home
+        nbgrader["Exchange"]["assignment_dir"] = settings.work_dir
     server = {
         "ServerApp": {"jpserver_extensions": {_EXTENSIONS + n: on for n, on in shown.items() if n not in _NO_SERVER_SIDE}},
         "LabApp": {                                     # no request leaves the machine

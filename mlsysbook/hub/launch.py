@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,7 +25,7 @@ DEPLOY = _CHECKOUT / "deploy" / "hub"
 START_SECONDS = 120
 
 
-def run(class_dir, *, host="127.0.0.1", port=8000, auth=None, create_users=False, password_file=None, say=print):
+def run(class_dir, *, host="127.0.0.1", port=8000, auth=None, create_users=False, password_file=None, say=None):
     """Serve one class until SIGINT or SIGTERM. -> exit status 0 after a clean stop.
 
     As root: one Unix user a student, `auth` "pam" (default) or "shared-password". Otherwise the caller alone.
@@ -32,6 +33,7 @@ def run(class_dir, *, host="127.0.0.1", port=8000, auth=None, create_users=False
     password_file holds the students' shared password on line 1 and the instructors' on line 2; without it they are made
     up and printed. Raises HubError, one line, before anything has started.
     """
+    say = say or partial(print, flush=True)
     alone = os.geteuid() != 0
     info = read_class(class_dir)
     _check_platform()
@@ -39,6 +41,7 @@ def run(class_dir, *, host="127.0.0.1", port=8000, auth=None, create_users=False
     auth = auth or ("shared-password" if alone else "pam")
     if auth not in ("pam", "shared-password"):
         raise HubError(f"--auth is {auth!r}; wants pam or shared-password")
+    passwords = _passwords(auth, password_file, alone)
     if alone:
         caller = pwd.getpwuid(os.getuid()).pw_name
         say(f"not root: {caller} alone, instructor and student in one (as root, every student is a Unix user)")
@@ -48,7 +51,6 @@ def run(class_dir, *, host="127.0.0.1", port=8000, auth=None, create_users=False
         students = roster(info.db_url)
         owner, instructors = _people(info, students, create_users, say)
     where = _prepare_folders(info, owner, students, alone, say)
-    passwords = _passwords(auth, password_file, alone)
 
     chosen = checks.free_port(host, port)
     if chosen != port:
@@ -82,7 +84,12 @@ def _check_platform():
 
 def _people(info, students, create_users, say):
     """Settle on real Unix users -> (owner of the class, instructors)."""
-    owner = pwd.getpwuid(info.folder.stat().st_uid).pw_name
+    uid = info.folder.stat().st_uid
+    try:
+        owner = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        raise HubError(f"{info.folder} belongs to uid {uid}, a user that this machine does not have: chown -R it to an "
+                       "instructor") from None
     hand_over = owner == "root"
     instructors = info.instructors or (() if hand_over else (owner,))
     if not instructors:

@@ -171,14 +171,10 @@ class Hub:
         return time.monotonic() - started
 
 
-def hub_command(*args):
-    return [sys.executable, "-c", "import typer; from mlsysbook.cli.hub import hub; typer.run(hub)", *map(str, args)]
-
-
 @contextmanager
 def running_hub(made, *options, port=18400):
     """Start `mlsys hub` and wait until it says where it is."""
-    process = subprocess.Popen(hub_command(made.folder, "--port", port, *options), stdout=subprocess.PIPE,
+    process = subprocess.Popen([BIN / "mlsys", "hub", made.folder, "--port", str(port), *options], stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, text=True, cwd="/", start_new_session=True)
     lines, url = [], None
     try:
