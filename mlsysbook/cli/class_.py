@@ -154,7 +154,8 @@ def release(ctx: typer.Context,
             lines = r.sync_dates(classroom, course)
     for released in done:
         when = (dates or {}).get(released.assignment) or classroom.due.get(released.assignment)
-        said = {"same": "is out already, unchanged", "replaced": "replaced; students who fetched it keep their copy"}
+        said = {"same": "is out already, unchanged", "replaced": "replaced; students who fetched it keep their copy",
+                "rekeyed": "is out already; its hidden cases or keys have changed, and `mlsys class grade` will grade again"}
         _say(console, [f"{released.assignment}: {said.get(released.state, released.state)}; {f'due {when}' if when else 'no due date'}"])
     _say(console, [line for line in lines if " is due " not in line])
     for student, delta in granted.items():

@@ -18,7 +18,8 @@ from .nbg import succeed
 
 @dataclass(frozen=True)
 class Released:
-    """state: "released", "same" (already out, unchanged), "replaced", or with dry_run "would be ..."."""
+    """state: "released", "same" (out already, unchanged), "replaced", "rekeyed" (out already; only what students do not see
+    has changed), or with dry_run "would be ..."."""
 
     assignment: str
     state: str
@@ -52,7 +53,7 @@ def release(classroom, course, assignments, *, force=False, dry_run=False, progr
     done = _ledger(classroom)
     plan = []
     for a in assignments:
-        if not a.notebook_path.is_file():
+        if not a.notebook_path.is_file() or not a.author_source.is_file():
             raise ClassError(f"{a.name} is not built: {a.notebook_path} is missing; run `mlsys build {a.name}`")
         digest = _digest(a.source_dir)
         out = (classroom.outbound / a.id).is_dir()
@@ -60,14 +61,17 @@ def release(classroom, course, assignments, *, force=False, dry_run=False, progr
         if out and not same and not force:
             raise ClassError(f"{a.name} is released already and its source has changed since: --force replaces it (students who "
                              "fetched it keep what they have)")
-        plan.append((a, digest, "same" if same and not force else "replaced" if out else "released"))
+        hidden = same and classroom.author(a).read_bytes() != a.author_source.read_bytes()
+        plan.append((a, digest, "rekeyed" if hidden and not force else "same" if same and not force else "replaced" if out else "released"))
     if not dry_run:
         prepare_exchange(classroom)
     results = []
     for i, (a, digest, state) in enumerate(plan):
         if progress:
             progress(i, len(plan), a.name)
-        if state != "same" and not dry_run:
+        if state == "rekeyed" and not dry_run:
+            _keep_author(classroom, a)
+        elif state != "same" and not dry_run:
             _release(classroom, a)
             done[a.id] = {"source": digest, "at": datetime.now(UTC).isoformat(timespec="seconds")}
             atomic.write_json(_ledger_path(classroom), done)
@@ -79,10 +83,15 @@ def release(classroom, course, assignments, *, force=False, dry_run=False, progr
 
 def _release(classroom, assignment):
     _copy_source(classroom, assignment)
-    atomic.write(classroom.root / ".mlsys" / "author" / f"{assignment.id}.py", assignment.author_source.read_bytes(), mode=0o600)
+    _keep_author(classroom, assignment)
     api = classroom.api(ExchangeReleaseAssignment={"force": True})
     succeed(classroom, f"generate_assignment {assignment.id}", api.generate_assignment(assignment.id, force=True))
     succeed(classroom, f"release_assignment {assignment.id}", api.release_assignment(assignment.id))
+
+
+def _keep_author(classroom, assignment):
+    """Hidden cases, keys and reference as they were when the assignment was released: what the judge goes by."""
+    atomic.write(classroom.root / ".mlsys" / "author" / f"{assignment.id}.py", assignment.author_source.read_bytes(), mode=0o600)
 
 
 def _copy_source(classroom, assignment):

@@ -38,9 +38,11 @@ def source_notebook():
 def course(tmp_path):
     """A course with the one assignment drills/tiny."""
     root = tmp_path / "course"
-    (root / "modules").mkdir(parents=True)
+    root.mkdir()
     (root / "course.yml").write_text("id: tiny\ntitle: Tiny\nassignments:\n"
                                      "  - {name: drills/tiny, title: Tiny drill, points: 10, minutes: 5}\n")
+    (root / "modules" / "drills" / "tiny").mkdir(parents=True)
+    (root / "modules" / "drills" / "tiny" / "tiny.py").write_text("# the author's source\n")
     folder = root / "source" / TINY
     folder.mkdir(parents=True)
     nbformat.write(source_notebook(), folder / "tiny.ipynb")

@@ -238,7 +238,8 @@ HOSTILE_HTML = [
     "<b>" + "&lt;" * 15_000,
 ]
 HOSTILE_TEXT = ["\x1b[2J\x1b[31mred\x1b[0m\x1b]0;title\x07\x1b]8;;http://evil\x1b\\link", "a\x00b\x08c\x7f", "\u202egnp.exe",
-                "\r" * 50_000, "x" * 3_000_000, "\ud800 lone", "<script>document.title='ran'</script>", "{{ 7 * 7 }}{% raw %}", "A\u200bB\u2066C"]
+                "\r" * 50_000, "x" * 3_000_000, "\ud800 lone", "<script>document.title='ran'</script>", "{{ 7 * 7 }}{% raw %}",
+                "A\u200bB\u2066C"]
 
 
 def hostile(nb, port=1):
@@ -274,8 +275,8 @@ def hostile(nb, port=1):
 
 def record_hostile(write_record, classroom, student, port=1):
     html = SCRIPT.replace("PORT", str(port))
-    items = [{"id": "check-double", "kind": "check", "name": html, "score": 0.0, "points": 3, "note": f"raised {html}\x1b[2J", "value": None,
-              "behaviours": {html: False}, "mistake": html, "unit": html}]
+    items = [{"id": "check-double", "kind": "check", "name": html, "score": 0.0, "points": 3, "note": f"raised {html}\x1b[2J",
+              "value": None, "behaviours": {html: False}, "mistake": html, "unit": html}]
     write_record(classroom, student, fate=html, items=items, flags=[{"kind": "damaged", "note": html}])
 
 
@@ -320,7 +321,8 @@ def test_markdown_that_is_hard_to_parse_costs_seconds_at_most(source):
 
 
 @pytest.mark.parametrize(("text", "shown"), [("\x1b[1;31merror\x1b[0m", "error"), ("10%\r50%\r100%\nend", "100%\nend"),
-                                             ("a\r\nb\r\n", "a\nb\n"), ("tab\tnew\n", "tab\tnew\n"), ("\x07", "\\x07"), ("naïve 北 🙂", "naïve 北 🙂")])
+                                             ("a\r\nb\r\n", "a\nb\n"), ("tab\tnew\n", "tab\tnew\n"), ("\x07", "\\x07"),
+                                             ("naïve 北 🙂", "naïve 北 🙂")])
 def test_text_looks_as_a_terminal_would_leave_it(text, shown):
     assert inert.visible(text) == shown
 

@@ -65,6 +65,17 @@ def test_a_changed_source_is_released_again_only_when_told_to(classroom, course)
     assert [p.name for p in classroom.outbound.iterdir()] == [TINY]
 
 
+def test_hidden_cases_that_changed_reach_the_judge_and_leave_the_release_alone(classroom, course):
+    hand_out(classroom, course)
+    a = course.assignments[0]
+    a.author_source.write_text("# other hidden cases\n")
+    assert classroom.author(a).read_text() == "# the author's source\n"
+    assert hand_out(classroom, course, dry_run=True) == ["would be rekeyed"]
+    assert hand_out(classroom, course) == ["rekeyed"]
+    assert classroom.author(a).read_text() == "# other hidden cases\n"
+    assert hand_out(classroom, course) == ["same"]
+
+
 def test_a_dry_run_releases_nothing(classroom, course):
     assert hand_out(classroom, course, dry_run=True) == ["would be released"]
     assert not classroom.exchange.exists() and not (classroom.root / "release" / TINY).exists()
