@@ -18,8 +18,9 @@ import nbformat
 
 from ..box import command, library
 from ..build.build import write_atomically
-from ..errors import BoxError, ClassError
-from .submission import grade_submission
+from ..catalogue import SIDECAR
+from ..errors import ClassError, CourseError
+from .submission import grade_submission, of_class, released_files
 
 FORMAT = 1                              # of the graded record; a change grades everything again
 
@@ -56,9 +57,8 @@ def grade(classroom, course, assignments, *, students=None, jobs=None, force=Fal
     try:
         pool = executor or _pool(min(jobs or _cores(), len(todo)))
         with _closing(pool, own=executor is None), Writer(classroom) as writer:
-            pending = {pool.submit(_job, str(course.root), a.name, student, str(classroom.submitted(student, a.id)), secret,
-                                   str(libraries[a.name]), roster, classroom.notes(a.id, student), unsafe): (a, student, key)
-                       for a, student, key in todo}
+            pending = {pool.submit(_job, of_class(classroom, course, a, student, library=libraries[a.name], roster=roster, secret=secret,
+                                                  unsafe=unsafe)): (a, student, key) for a, student, key in todo}
             for future in concurrent.futures.as_completed(pending):
                 a, student, key = pending.pop(future)
                 record, nb = future.result()
@@ -71,13 +71,13 @@ def grade(classroom, course, assignments, *, students=None, jobs=None, force=Fal
     return [records[k] for k in sorted(records)]
 
 
-def _job(root, name, student, folder, secret, lib, roster, notes, unsafe):
+def _job(arguments):
     try:
-        return grade_submission(root, name, student, folder, secret=secret, library=lib, roster=roster, notes=notes, unsafe=unsafe)
-    except BoxError:
+        return grade_submission(**arguments)
+    except CourseError:
         raise
     except Exception as error:
-        raise RuntimeError(f"grading {student}'s {name} failed: {type(error).__name__}: {error}") from error
+        raise RuntimeError(f"grading {arguments['student']}'s {arguments['name']} failed: {type(error).__name__}: {error}") from error
 
 
 def _pool(jobs):
@@ -124,7 +124,8 @@ def _submitted(classroom, a, students):
 def _key(classroom, a, student, secret, unsafe):
     """Changes when anything that the grade depends on does: the files, the source, the secret, known notes."""
     h = hashlib.sha256(repr((FORMAT, a.id, student, secret, unsafe, a.limits, classroom.notes(a.id, student))).encode())
-    for path in (a.author_source, a.notebook_path):
+    source, author = released_files(classroom, a)
+    for path in (author, source / f"{a.notebook}.ipynb", source / SIDECAR):
         h.update(path.read_bytes())
     folder = classroom.submitted(student, a.id)
     for path in sorted(folder.rglob("*")):

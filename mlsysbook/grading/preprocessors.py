@@ -8,7 +8,6 @@ back; BoxAndJudge takes the place of nbgrader's Execute. SaveAutoGrades and the 
 import json
 import os
 import shutil
-from pathlib import Path
 
 import nbformat
 from nbconvert.exporters import NotebookExporter
@@ -19,7 +18,8 @@ from traitlets import Bool, Unicode
 from .. import catalogue
 from ..box import command, library
 from ..build.build import write_atomically
-from .submission import grade_submission, loaded
+from .classroom import Classroom
+from .submission import grade_submission, loaded, of_class, released_files
 from .vet import vet
 
 _FLAGS = "mlsys"                        # notebook metadata that carries vet's findings from one pass to the next
@@ -45,8 +45,10 @@ class Vet(NbGraderPreprocessor):
 
     def preprocess(self, nb, resources):
         who = resources["nbgrader"]
-        assignment, _, official = loaded(self.course_root, who["assignment"])
-        vetted = vet(official, Path(self.class_root) / "submitted" / who["student"] / who["assignment"], assignment.notebook)
+        classroom = Classroom.open(self.class_root)
+        a = catalogue.load(self.course_root).find(who["assignment"])
+        _, _, official = loaded(self.course_root, a.name, *released_files(classroom, a))
+        vetted = vet(official, classroom.submitted(who["student"], a.id), a.notebook)
         vetted.notebook.metadata[_FLAGS] = {"fate": vetted.fate}
         return vetted.notebook, resources
 
@@ -59,18 +61,15 @@ class BoxAndJudge(NbGraderPreprocessor):
     unsafe = Bool(False, help="Run without a box; every record then says so").tag(config=True)
 
     def preprocess(self, nb, resources):
-        from .classroom import Classroom
-
         if not self.unsafe:
             command.probe()
         who = resources["nbgrader"]
         classroom, course = Classroom.open(self.class_root), catalogue.load(self.course_root)
-        staged = library.stage(course, course.find(who["assignment"]))
+        a = course.find(who["assignment"])
+        staged = library.stage(course, a)
         try:
-            record, made = grade_submission(
-                self.course_root, who["assignment"], who["student"], classroom.submitted(who["student"], who["assignment"]),
-                secret=classroom.secret(), library=staged, roster=classroom.roster(),
-                notes=classroom.notes(who["assignment"], who["student"]), unsafe=self.unsafe)
+            record, made = grade_submission(**of_class(classroom, course, a, who["student"], library=staged, roster=classroom.roster(),
+                                                       secret=classroom.secret(), unsafe=self.unsafe))
         finally:
             shutil.rmtree(staged, ignore_errors=True)
         path = classroom.graded_path(who["assignment"], who["student"])

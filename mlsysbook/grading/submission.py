@@ -111,6 +111,20 @@ def grade_submission(root, name, student, folder, *, secret, library, source=Non
     return record, json.loads(json.dumps(vetted.notebook))
 
 
+def of_class(classroom, course, a, student, *, library, roster, secret, unsafe):
+    """Arguments of grade_submission for one student of a class; all of them can be sent to another process."""
+    source, author = released_files(classroom, a)
+    return {"root": str(course.root), "name": a.name, "student": student, "folder": str(classroom.submitted(student, a.id)),
+            "secret": secret, "library": str(library), "source": str(source), "author": str(author), "roster": roster,
+            "notes": classroom.notes(a.id, student), "unsafe": unsafe}
+
+
+def released_files(classroom, a):
+    """Folder and author source that the class was given: a later build of the course changes neither variants nor checks."""
+    source = classroom.source(a.id)
+    return source if (source / f"{a.notebook}.ipynb").is_file() else a.source_dir, classroom.author(a)
+
+
 def run(assignment, library, sources, folder, student, unsafe):
     limits = Limits.of(assignment)
     if assignment.executor == "kernel":
