@@ -18,7 +18,8 @@ def main():
 
     console = Console(stderr=True)
     try:
-        app(standalone_mode=False)
+        status = app(standalone_mode=False)             # of typer.Exit, which click turns into a return
+        sys.exit(status if isinstance(status, int) else 0)
     except CourseError as error:
         console.print(f"mlsys: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
