@@ -23,6 +23,12 @@ class Cgroup:
     def procs(self):
         return [str(f / "cgroup.procs") for f in self.folders]
 
+    def members(self):
+        """Pids of the processes in the group."""
+        with suppress(OSError, ValueError):
+            return [int(n) for n in (self.folders[0] / "cgroup.procs").read_text().split()]
+        return []
+
     def memory_killed(self):
         """Did the kernel kill a process of this group for lack of memory?"""
         for name in ("memory.events", "memory.oom_control"):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BoxError
+from . import seccomp
 from .library import shadowed
 
 UID_BASE = 61_000                       # as root: one of these per worker process
@@ -37,8 +38,12 @@ def site_packages():
     return sorted({Path(sysconfig.get_path(k)) for k in ("purelib", "platlib")})
 
 
-def argv(program, *, library, submission, limits, identity, procs=(), network=False):
-    """Command that runs `program` (argv inside) in the box. procs: cgroup.procs files that the process enters first."""
+def argv(program, *, library, submission, limits, identity, procs=(), filter=None):
+    """Command that runs `program` (argv inside) in the box.
+
+    procs: cgroup.procs files that the process enters first. filter: descriptor of the system call filter, to be passed on.
+    Every place that can be written is a tmpfs of limited size: /submission, /tmp and /dev/shm.
+    """
     box = [*identity.prefix(), "bwrap", "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--clearenv",
            "--uid", str(INSIDE), "--gid", str(INSIDE), "--hostname", "box", "--cap-drop", "ALL"]
     for name, value in environment(library).items():
@@ -52,16 +57,17 @@ def argv(program, *, library, submission, limits, identity, procs=(), network=Fa
             box += ["--ro-bind", str(path), str(path)]
     box += ["--dir", "/etc", "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache",
             "--ro-bind-try", "/etc/alternatives", "/etc/alternatives", "--ro-bind-try", "/etc/fonts", "/etc/fonts",
-            "--proc", "/proc", "--dev", "/dev", "--size", str(limits.disk_bytes), "--tmpfs", "/tmp"]
+            "--proc", "/proc", "--dev", "/dev", "--size", str(limits.disk_bytes), "--tmpfs", "/dev/shm", "--remount-ro", "/dev",
+            "--size", str(limits.disk_bytes), "--tmpfs", "/tmp"]
     for path in sorted({sys.base_prefix, sys.prefix, *map(str, site_packages())}):
         if not path.startswith("/usr/"):
             box += ["--ro-bind", path, path]
     for path in shadowed(site_packages()):
-        box += ["--tmpfs", str(path)]
+        box += ["--tmpfs", str(path), "--remount-ro", str(path)]
     box += ["--ro-bind", str(library), "/course/lib", "--ro-bind", str(library / "etc" / "passwd"), "/etc/passwd",
             "--ro-bind", str(library / "etc" / "group"), "/etc/group",
             "--ro-bind", str(submission), "/course/submission", "--size", str(limits.disk_bytes), "--tmpfs", "/submission",
-            "--remount-ro", "/", "--chdir", "/submission", *program]
+            "--remount-ro", "/", "--chdir", "/submission", *(["--seccomp", str(filter)] if filter is not None else []), *program]
     if procs:
         box = ["sh", "-c", _ENTER, "box", str(len(procs)), *procs, *box]
     return box
@@ -95,8 +101,8 @@ def probe():
         if not works:
             continue
         if os.geteuid() == 0 and identity.uid is None and not _has_cgroups():
-            raise BoxError(f"{interpreter()} cannot be read by other users and there are no control groups, so a box run by root cannot limit "
-                           "processes: make the environment from a Python that all can read, or type --unsafe")
+            raise BoxError(f"{interpreter()} cannot be read by other users and there are no control groups, so a box run by root "
+                           "cannot limit processes: make the environment from a Python that all can read, or type --unsafe")
         return identity
     raise BoxError(f"bubblewrap does not work here ({said}): allow unprivileged user namespaces, or type --unsafe to grade without a box")
 
@@ -123,10 +129,16 @@ def _works(identity):
         (library / "etc").mkdir()
         for name in ("passwd", "group"):
             (library / "etc" / name).write_text("")
-        command = argv([interpreter(), "-S", "-c", "print('in')"], library=library, submission=library, limits=Limits(), identity=identity)
+        filter = seccomp.descriptor()
+        command = argv([interpreter(), "-S", "-c", "print('in')"], library=library, submission=library, limits=Limits(), identity=identity,
+                       filter=filter)
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL,
+                                  pass_fds=[filter] if filter is not None else [])
         except (OSError, subprocess.TimeoutExpired) as error:
             return False, str(error)
+        finally:
+            if filter is not None:
+                os.close(filter)
     lines = done.stderr.strip().splitlines()
     return done.stdout.strip() == "in", lines[-1][:200] if lines else f"exit status {done.returncode}"

@@ -24,8 +24,10 @@ import sys
 import traceback
 import types
 
+from mlsysbook.box.watch import Watch, fingerprints, patched
+
 CONTROL = 3
-MAX_FLAGS = 30
+STUDENT_API = {}                        # what a locked cell may call, as it was before the first cell ran
 
 
 def send(sock, message):
@@ -64,70 +66,6 @@ class Capped(io.RawIOBase):
         self.left -= len(take)
         self.lost += len(data) - len(take)
         return len(data)
-
-
-class Watch:
-    """Tells the parent of attempts worth a look. It is advice, not the wall: the wall is the box."""
-
-    def __init__(self, channel):
-        self.channel, self.seen, self.muted = channel, set(), False
-        self.fine = tuple(p + "/" for p in (
-            sys.base_prefix, sys.prefix, "/usr", "/lib", "/lib64", "/tmp", "/submission", "/course/lib", "/proc/self", "/proc/sys",
-            "/proc/meminfo", "/proc/cpuinfo", "/proc/stat", "/dev", "/sys/devices/system", "/sys/fs/cgroup", "/etc", *filter(None, sys.path)))
-
-    def flag(self, kind, note):
-        if note in self.seen or len(self.seen) >= MAX_FLAGS:
-            return
-        self.seen.add(note)
-        try:
-            send(self.channel, {"flag": kind, "note": note[:300]})
-        except OSError:
-            self.muted = True
-
-    def hook(self, event, args):
-        if self.muted or event.startswith(("object.", "import", "compile", "exec", "code.", "marshal.")):
-            return
-        self.muted = True
-        try:
-            self._look(event, args)
-        finally:
-            self.muted = False
-
-    def _look(self, event, args):
-        if event in ("open", "os.listdir", "os.scandir", "sqlite3.connect", "os.symlink", "os.link", "os.chdir", "os.truncate"):
-            path = args[0]
-            if isinstance(path, bytes):
-                path = os.fsdecode(path)
-            if isinstance(path, str):
-                full = os.path.abspath(path) + ("" if os.path.splitext(path)[1] else "/")
-                if not full.startswith(self.fine) and full not in ("/", "//"):
-                    self.flag("escape", f"tried to reach {full.rstrip('/')} ({event})")
-                elif full.startswith(("/etc/shadow", "/etc/passwd", "/proc/self/mem")):
-                    self.flag("escape", f"tried to reach {full.rstrip('/')} ({event})")
-        elif event in ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.sendto"):
-            self.flag("escape", f"tried the network: {event} {args[1:] if event != 'socket.getaddrinfo' else args[:2]}")
-        elif event in ("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn"):
-            self.flag("escape", f"started a program: {event} {str(args[0])[:120]}")
-        elif event == "ctypes.dlopen" and args[0]:
-            self.flag("escape", f"loaded a native library: {args[0]}")
-        elif event in ("os.kill", "signal.pthread_kill", "os.killpg"):
-            self.flag("escape", f"sent a signal: {event} {args}")
-        elif event == "sys.addaudithook":
-            self.flag("patched", "added an audit hook")
-
-
-def fingerprints():
-    """Identity of what student code has no business replacing."""
-    names = ["builtins", "json", "numpy", "mlsysbook.answers.check", "mlsysbook.answers.record", "mlsysbook.answers.compare",
-             "mlsysbook.answers.predict", "mlsysbook.answers.answer", "mlsysbook.answers.identity", "mlsysim.units"]
-    return {(m, k): id(v) for m in names if m in sys.modules for k, v in vars(sys.modules[m]).items()
-            if callable(v) and not k.startswith("__")}
-
-
-def patched(before):
-    for (m, k), was in before.items():
-        if id(getattr(sys.modules.get(m), k, None)) != was:
-            yield f"{m}.{k}"
 
 
 class Worker:
@@ -181,14 +119,16 @@ class Worker:
         except KeyboardInterrupt:
             failure = {"name": "TimeLimit", "value": f"stopped after {self.job['cell_seconds']:g} s", "trace": ""}
         except BaseException as error:
-            failure = {"name": type(error).__name__[:80], "value": str(error)[:2000], "trace": _trace(error)[:8000]}
+            failure = {"name": type(error).__name__[:80], "value": _text(error)[:2000], "trace": _trace(error)[:8000]}
         finally:
             sys.stdout, sys.stderr = streams
             for stream in mine:
                 with contextlib.suppress(Exception):        # a cell may have closed or spoilt it
                     stream.flush()
-        outputs = [{"stream": name, "text": bytes(s.kept).decode("utf-8", "replace") + (f"\n[{s.lost} bytes more are not shown]" if s.lost else "")}
-                   for name, s in (("stdout", out), ("stderr", err)) if s.kept]
+        outputs = []
+        for name, s in (("stdout", out), ("stderr", err)):
+            more = f"\n[{s.lost} bytes more are not shown]" if s.lost else ""
+            outputs += [{"stream": name, "text": bytes(s.kept).decode("utf-8", "replace") + more}] if s.kept else []
         outputs += self._figures()
         if shown is not None:
             outputs.append({"result": shown[:self.job["output_bytes"]]})
@@ -238,9 +178,7 @@ def serve(ns, i, cell, fds, watch, before):
     try:
         for other in fds - {cell["fd"]}:
             os.close(other)
-        watch.channel.close()
-        watch.channel = sock
-        watch.seen.clear()
+        watch.move(sock)
         send(sock, {"hello": i})
         message = receive(sock)
         for name in patched(before):
@@ -254,20 +192,19 @@ def serve(ns, i, cell, fds, watch, before):
 
 def grade(ns, source, message):
     """Run a locked graded cell with its hidden cases -> its record, as plain data."""
-    import mlsysbook
     from mlsysbook.answers import mode
     from mlsysbook.answers.check import Case
 
     recorder = Recorder([Case.from_encoded(c) for c in message.get("hidden", [])], message["ordinal"])
     mode.handler = recorder
-    ns.update({name: getattr(mlsysbook, name) for name in ("answer", "case", "check", "locked", "prop")})
+    ns.update(STUDENT_API)
     sys.stdout = sys.stderr = io.TextIOWrapper(io.BufferedWriter(Capped(0)), "utf-8", errors="replace")
     try:
         exec(compile(source, "<graded cell>", "exec"), ns)
     except MemoryError:
         recorder.record.setdefault("failed", "ran out of memory")
     except BaseException as error:
-        recorder.record.setdefault("failed", f"{type(error).__name__}: {str(error)[:300]}")
+        recorder.record.setdefault("failed", f"{type(error).__name__}: {_text(error)[:300]}")
     return recorder.record
 
 
@@ -280,7 +217,7 @@ def show(ns, source, _message):
         exec(compile(source, "<check cell>", "exec"), ns)
     except BaseException as error:
         plain = hasattr(error, "_render_traceback_")
-        failed = str(error)[:4000] if plain else f"{type(error).__name__}: {str(error)[:1000]}"
+        failed = _text(error)[:4000] if plain else f"{type(error).__name__}: {_text(error)[:1000]}"
     with contextlib.suppress(Exception):
         sys.stdout.flush()
     return {"shown": bytes(out.kept).decode("utf-8", "replace"), "failed": failed}
@@ -324,12 +261,23 @@ class Recorder:
         return True
 
 
+def _text(error):
+    """What an error says, or that it cannot say it: its __str__ may be anybody's."""
+    try:
+        return str(error)
+    except BaseException as again:
+        return f"(its text cannot be shown: {type(again).__name__})"
+
+
 def _trace(error):
     """The part of a traceback that lies in the notebook's own cells."""
-    if isinstance(error, SyntaxError):
-        return "".join(traceback.format_exception_only(error))
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith("<cell ")]
-    return "".join(traceback.format_list(frames[-8:]) + traceback.format_exception_only(error))
+    try:
+        if isinstance(error, SyntaxError):
+            return "".join(traceback.format_exception_only(error))
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith("<cell ")]
+        return "".join(traceback.format_list(frames[-8:]) + traceback.format_exception_only(error))
+    except BaseException:
+        return ""
 
 
 def limit(job):
@@ -360,9 +308,12 @@ def main(worker=Worker):
     os.environ["MLSYS_STUDENT"] = job["student"]
     for name in job["preload"]:
         __import__(name)
-    import mlsysbook.answers.check  # noqa: F401  (loaded before student code, so that it can be fingerprinted)
+    import mlsysbook
+
+    STUDENT_API.update({name: getattr(mlsysbook, name) for name in ("answer", "case", "check", "locked", "prop")})
     limit(job)
     silence()
+    send(control, {"ready": True})          # the parent knows us from now on
     pid = os.fork()
     if pid == 0:
         try:
@@ -371,7 +322,7 @@ def main(worker=Worker):
             os._exit(130)
         except BaseException as error:
             try:
-                send(control, {"broken": f"{type(error).__name__}: {error}"[:300]})
+                send(control, {"broken": f"{type(error).__name__}: {_text(error)}"[:300]})
             finally:
                 os._exit(1)
         os._exit(0)

@@ -1,30 +1,30 @@
 """The parent's side of one run in the box: starts it, keeps the time, and takes out nothing but bounded, checked data.
 
-The pid that a message comes from is stamped by the kernel (SCM_CREDENTIALS), so a time limit kills the right process even
-if the code inside ignores signals, forges messages or hides.
+The supervisor and the worker speak before any student code does, and the kernel stamps a pid on every message. So a time
+limit kills the right process, and a message in the wrong place, or from the wrong process, is left aside and noted.
 """
 
 import contextlib
-import json
 import os
-import select
 import shutil
 import signal
-import socket
-import struct
 import subprocess
 import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import cgroup, command
+from . import cgroup, command, seccomp
+from .channel import ENDED, Channel, Closed
 from .limits import MIB, Limits
+from .outputs import clean_outputs, line
 
-_CRED = struct.calcsize("3i")
 _GRACE = 2.0                            # seconds between an interrupt and the end of the box
 _TICK = 0.2                             # seconds between looks at /proc where no control group counts for us
-_MESSAGE = 8 * MIB
+_HELLO = 5.0                            # seconds in which all snapshots say that they are there
+_FLAGS = 60                             # raised in the box
+_OUTPUTS = 32 * MIB                     # of one notebook
+_KINDS = ("escape", "patched", "identity")  # of flags that the box may raise; the others are the parent's own
 
 
 @dataclass
@@ -53,79 +53,8 @@ class Outcome:
     seconds: float = 0.0
 
 
-class Closed(Exception):
-    """The other end has gone, or sent what is not a message."""
-
-
-class Channel:
-    """The parent's end of one socket pair: bounded messages, each with the sender's pid."""
-
-    def __init__(self, limit=_MESSAGE):
-        self.mine, self.theirs = socket.socketpair()
-        self.mine.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        self.buffer, self.limit, self.pid = bytearray(), limit, None
-
-    def fileno(self):
-        return self.mine.fileno()
-
-    def started(self):
-        self.theirs.close()
-
-    def close(self):
-        self.mine.close()
-        with contextlib.suppress(OSError):
-            self.theirs.close()
-
-    def send(self, message, deadline):
-        data = json.dumps(message).encode()
-        self.mine.settimeout(max(0.01, deadline - time.monotonic()))
-        try:
-            self.mine.sendall(struct.pack("<I", len(data)) + data)
-        except OSError as error:
-            raise Closed(str(error)) from None
-        finally:
-            self.mine.settimeout(None)
-
-    def receive(self, deadline):
-        """The next message, or None when the deadline passes first. Raises Closed."""
-        while True:
-            message = self._take()
-            if message is not None:
-                return message
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self.mine], [], [], left)[0]:
-                return None
-            self._read()
-
-    def _read(self):
-        try:
-            data, ancillary, _, _ = self.mine.recvmsg(1 << 18, socket.CMSG_SPACE(_CRED))
-        except OSError as error:
-            raise Closed(str(error)) from None
-        for level, kind, body in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
-                self.pid = struct.unpack("3i", body[:_CRED])[0]
-        if not data:
-            raise Closed("it ended")
-        self.buffer += data
-
-    def _take(self):
-        if len(self.buffer) < 4:
-            return None
-        n = struct.unpack("<I", self.buffer[:4])[0]
-        if n > self.limit:
-            raise Closed(f"it sent more than {self.limit // MIB} MiB")
-        if len(self.buffer) < 4 + n:
-            return None
-        body = bytes(self.buffer[4:4 + n])
-        del self.buffer[:4 + n]
-        try:
-            message = json.loads(body)
-        except (ValueError, RecursionError):
-            raise Closed("it sent what is not a message") from None
-        if type(message) is not dict:
-            raise Closed("it sent what is not a message")
-        return message
+class Over(Closed):
+    """A limit was passed. The text completes "it ..."."""
 
 
 class Session:
@@ -142,21 +71,30 @@ class Session:
         start = time.monotonic()
         self.outcome = Outcome()
         self.end = start + self.limits.total_seconds
+        self.supervisor = self.worker = None
+        self.answering, self.raised = {}, 0
         self.channels = {i: Channel(self.limits.record_bytes) for i, c in enumerate(cells) if c.graded}
         self.control = Channel()
         with tempfile.TemporaryDirectory(prefix="mlsys-box-") as private:
             try:
                 self._start(private, folder)
                 self._begin(cells, student)
-                self._ordinary(cells)
+                try:
+                    self._ordinary(cells)
+                except Over as over:
+                    self._cut(f"it {over}")
                 self._graded(cells)
             except Closed as closed:
                 self.outcome.ended = f"the box stopped answering: {closed}"
+                if self._no_memory():
+                    self.outcome.ended = "it ran out of memory"
             finally:
+                if self._no_memory():
+                    self._note("limit", f"it needed more than {self.limits.memory // MIB} MiB of memory")
                 self._stop()
         for i in self.channels:
             if i not in self.outcome.records:
-                self.outcome.notes.setdefault(i, self.outcome.ended if self.outcome.ended != "finished" else "no record was produced")
+                self.outcome.notes.setdefault(i, self._otherwise("no record was produced"))
         self.outcome.seconds = time.monotonic() - start
         return self.outcome
 
@@ -174,13 +112,17 @@ class Session:
             argv, cwd = program, submission
             env = command.environment(self.library) | {"PYTHONPATH": ":".join([str(self.library), *map(str, command.site_packages())])}
         else:
-            self.group = cgroup.create(self.limits)
-            argv = command.argv([*program, f"/course/lib/mlsysbook/box/{self.program}", str(fds[0])], library=self.library, submission=submission,
-                                limits=self.limits, identity=identity, procs=self.group.procs if self.group else ())
+            self.group, filter = cgroup.create(self.limits), seccomp.descriptor()
+            argv = command.argv([*program, f"/course/lib/mlsysbook/box/{self.program}", str(fds[0])], library=self.library,
+                                submission=submission, limits=self.limits, identity=identity,
+                                procs=self.group.procs if self.group else (), filter=filter)
+            fds += [filter] if filter is not None else []
             cwd, env = "/", {"PATH": os.environ.get("PATH", "/usr/bin:/bin")}
         self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen(argv, pass_fds=fds, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=self.log, start_new_session=True)
+        if not self.unsafe and filter is not None:
+            os.close(filter)
         for channel in (self.control, *self.channels.values()):
             channel.fd = channel.theirs.fileno()
             channel.started()
@@ -198,109 +140,195 @@ class Session:
 
     def _ordinary(self, cells):
         """Follow the worker through the ordinary cells until it ends, dies, or its time is up."""
-        running, deadline, interrupted = None, time.monotonic() + 30, False
+        running, busy, interrupted, size = None, False, False, 0
+        deadline = time.monotonic() + 30
         while True:
-            message = self._wait(self.control, min(deadline, self.end))
-            if message is None:
+            got = self._wait(self.control, min(deadline, self.end))
+            if got is None:
                 late = "the whole run" if time.monotonic() >= self.end else f"cell {running + 1}" if running is not None else "the start"
                 if interrupted or running is None or late == "the whole run":
                     self._cut(f"{late} did not end in its time, and did not stop when asked")
                     return
-                self._kill(self.control.pid, signal.SIGINT)
-                self.outcome.flags.append({"kind": "limit", "note": f"cell {running + 1} ran longer than {self.limits.cell_seconds:g} s"})
+                self._kill(self.worker, signal.SIGINT)
+                self._note("limit", f"cell {running + 1} ran longer than {self.limits.cell_seconds:g} s")
                 interrupted, deadline = True, time.monotonic() + _GRACE
-            elif message.get("start") in range(len(cells)):
-                running, interrupted = message["start"], False
-                deadline = time.monotonic() + self.limits.cell_seconds
-            elif message.get("done") in range(len(cells)):
-                self.outcome.outputs[message["done"]] = clean_outputs(message.get("outputs"), self.limits.output_bytes)
-                deadline = time.monotonic() + self.limits.cell_seconds
-            elif "nofork" in message and message["nofork"] in self.channels:
-                self.outcome.notes[message["nofork"]] = "it could not be started: too many processes"
-            elif message.get("end") is True:
-                return
-            elif "exit" in message:
-                self._died(running)
-                return
-            elif "broken" in message:
-                self.outcome.ended = f"the notebook could not be run: {_line(message['broken'])}"
+                continue
+            pid, message = got
+            if self.supervisor is None:
+                self.supervisor = pid
+            elif pid == self.supervisor:
+                if "exit" in message:
+                    self._died(running)
+                    return
+            elif self.worker not in (None, pid):
+                self._foreign(message)
             else:
-                self._flag(message)
+                self.worker = pid
+                n = message.get("start", message.get("done", message.get("nofork")))
+                n = n if type(n) is int and 0 <= n < len(cells) else None
+                if "start" in message and not busy and n is not None and n > (-1 if running is None else running) and not cells[n].graded:
+                    running, busy, interrupted = n, True, False
+                    deadline = time.monotonic() + self.limits.cell_seconds
+                elif "done" in message and busy and n == running:
+                    busy, deadline = False, time.monotonic() + self.limits.cell_seconds
+                    shown = clean_outputs(message.get("outputs"), self.limits.output_bytes)
+                    size += len(str(shown))
+                    self.outcome.outputs[n] = shown if size < _OUTPUTS else clean_outputs(
+                        [{"stream": "stderr", "text": "[this notebook shows too much; not kept]"}], 100)
+                elif "nofork" in message and not busy and n in self.channels:
+                    self.outcome.notes[n] = "it could not be started: too many processes"
+                    self._note("limit", self.outcome.notes[n])
+                elif message.get("end") is True and not busy:
+                    return
+                elif "broken" in message:
+                    self.outcome.ended = f"the notebook could not be run: {line(message['broken'])}"
+                elif "spoilt" in message:
+                    self._note("patched", f"a cell sent {message['spoilt']} to the grader")
+                    raise Closed(f"it sent {message['spoilt']}")
+                else:
+                    self._foreign(message)
 
     def _died(self, running):
         where = f"while cell {running + 1} ran" if running is not None else "before the first cell"
-        why = "out of memory" if self.group and self.group.memory_killed() else "it exited or crashed"
+        why = "out of memory" if self._no_memory() else "it exited or crashed"
         self.outcome.ended = f"the process ended {where} ({why})"
-        self.outcome.flags.append({"kind": "limit", "note": self.outcome.ended})
+        self._note("limit", self.outcome.ended)
 
     def _graded(self, cells):
+        """Wake one snapshot after another. By then no process is left that has run an ordinary cell."""
+        until = min(time.monotonic() + _HELLO, self.end)
+        said = {i: self._hello(channel, until) for i, channel in self.channels.items()}
+        self.answering = {i: pids[0] for i, pids in said.items() if len(pids) == 1 and pids[0] != self.worker}
+        self._sweep(set(self.answering.values()))
         for i, channel in self.channels.items():
             if self.process.poll() is not None:
                 return
-            self._grade(i, channel, cells[i])
+            if i in self.answering:
+                self._grade(i, channel, cells[i], self.answering[i])
+            elif said[i]:
+                self._impostor(i)
+            else:
+                self.outcome.notes.setdefault(i, self._otherwise("the check never started"))
 
-    def _grade(self, i, channel, cell):
+    def _hello(self, channel, until):
+        """The processes that would answer for a check: one, unless a cell has sent one of its own."""
+        pids = []
+        try:
+            while (got := self._wait(channel, until if not pids else time.monotonic())) is not None:
+                pid, message = got
+                if "flag" in message:
+                    self._flag(message)
+                elif pid not in pids:
+                    pids.append(pid)
+        except Closed as closed:
+            if str(closed) != ENDED:
+                self._note("patched", f"a cell wrote to the grader's own lines: {closed}")
+            return []
+        return pids
+
+    def _impostor(self, i):
+        self.outcome.records.pop(i, None)
+        self.outcome.notes[i] = "a process of the submission's own answered in the place of the check"
+        self._note("patched", self.outcome.notes[i])
+
+    def _grade(self, i, channel, cell, owner):
         deadline = min(time.monotonic() + self.limits.check_seconds, self.end)
         begun = time.monotonic()
         try:
-            hello = self._wait(channel, min(deadline, time.monotonic() + 5))
-            while hello is not None and "hello" not in hello:
-                hello = self._wait(channel, deadline)
-            if hello is None:
-                self.outcome.notes.setdefault(i, self.outcome.ended if self.outcome.ended != "finished" else "the check never started")
-                return
-            pid = channel.pid
             channel.send({"hidden": cell.hidden, "ordinal": cell.ordinal, "visible": cell.visible}, deadline)
-            while True:
-                message = self._wait(channel, deadline)
-                if message is None:
-                    self._kill(pid, signal.SIGKILL)
-                    self.outcome.notes[i] = f"did not end within {self.limits.check_seconds:g} s"
-                    self.outcome.flags.append({"kind": "limit", "note": f"a check ran longer than {self.limits.check_seconds:g} s"})
-                    return
-                if "record" in message:
+            while i not in self.outcome.records:
+                got = self._wait(channel, deadline)
+                if got is None:
+                    raise Over(f"did not end within {self.limits.check_seconds:g} s")
+                pid, message = got
+                if pid != owner and "hello" in message:
+                    return self._impostor(i)
+                if pid == owner and "record" in message:
                     self.outcome.records[i] = message["record"] if type(message["record"]) is dict else {}
                     self.outcome.records[i]["seconds"] = round(time.monotonic() - begun, 4)
-                    return
-                self._flag(message)
+                elif pid == owner and "spoilt" in message:
+                    raise Closed(f"it sent {message['spoilt']}")
+                else:
+                    self._foreign(message)
+        except Over as over:
+            self.outcome.notes[i] = str(over)
+            self._note("limit", f"a check {over}")
+            self._sweep(set(self.answering.values()) - {owner})
         except Closed as closed:
-            memory = self.group is not None and self.group.memory_killed()
-            self.outcome.notes.setdefault(i, "it ran out of memory" if memory else
-                                          self.outcome.ended if self.outcome.ended != "finished" else f"the process under it stopped: {closed}")
+            self.outcome.notes.setdefault(i, "it ran out of memory" if self._no_memory() else
+                                          self._otherwise(f"the process under it stopped: {closed}"))
+
+    def _otherwise(self, note):
+        return self.outcome.ended if self.outcome.ended != "finished" else note
+
+    def _no_memory(self):
+        return self.group is not None and self.group.memory_killed()
 
     def _wait(self, channel, deadline):
         """receive, with a look at memory and processes now and then where no control group limits them."""
         if self.group is not None or self.unsafe:
             return channel.receive(deadline)
         while True:
-            message = channel.receive(min(deadline, time.monotonic() + _TICK))
-            if message is not None or time.monotonic() >= deadline:
-                return message
+            got = channel.receive(min(deadline, time.monotonic() + _TICK))
+            if got is not None or time.monotonic() >= deadline:
+                return got
             used, count = usage(self.process.pid, self.limits.memory)
             if used > self.limits.memory or count > self.limits.processes + 4:
                 what = f"{used // MIB} MiB of memory" if used > self.limits.memory else f"{count} processes"
-                self._cut(f"it used {what}, more than it may")
-                raise Closed(self.outcome.ended)
+                raise Over(f"used {what}, more than it may")
+
+    def _note(self, kind, note):
+        entry = {"kind": kind, "note": note}
+        if entry not in self.outcome.flags:
+            self.outcome.flags.append(entry)
 
     def _flag(self, message):
-        if "flag" in message and len(self.outcome.flags) < 100:
-            entry = {"kind": _line(message["flag"])[:20], "note": _line(message.get("note", ""))}
-            if entry not in self.outcome.flags:
-                self.outcome.flags.append(entry)
+        kind = message["flag"] if message["flag"] in _KINDS else "patched"
+        self.raised += 1
+        if self.raised <= _FLAGS:
+            self._note(kind, line(message.get("note")) or "a flag without a note")
+
+    def _foreign(self, message):
+        """A message that is not due, or not this process's to send. Any process may raise a flag."""
+        if "flag" in message:
+            self._flag(message)
+        else:
+            self._note("patched", "a cell of the submission wrote to the grader's own lines")
 
     def _cut(self, why):
         self.outcome.ended = why
-        self.outcome.flags.append({"kind": "limit", "note": why})
-        if self.control.pid:
-            self._kill(self.control.pid, signal.SIGKILL)
+        self._note("limit", why)
+        if self.worker:
+            self._kill(self.worker, signal.SIGKILL)
+            until = time.monotonic() + _GRACE
             with contextlib.suppress(Closed):
-                while (m := self.control.receive(time.monotonic() + _GRACE)) is not None and "exit" not in m:
-                    self._flag(m)
+                while time.monotonic() < until and (got := self.control.receive(until)) is not None:
+                    if got[0] == self.supervisor and "exit" in got[1]:
+                        return
+                    if "flag" in got[1]:
+                        self._flag(got[1])
 
     def _kill(self, pid, sig):
         if pid and pid > 1 and _below(pid, self.process.pid):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, sig)
+
+    def _inside(self):
+        """Processes of the box."""
+        return self.group.members() if self.group is not None else sorted(_descendants(self.process.pid)[0])
+
+    def _sweep(self, keep):
+        """Kill every process of the box but the supervisor, what holds the box up, and `keep`."""
+        if self.supervisor is None or self.unsafe and self.supervisor != self.process.pid:
+            return
+        keep = keep | _ancestors(self.supervisor)
+        for _ in range(5):                  # a process may fork while it is looked for
+            strays = [p for p in self._inside() if p not in keep]
+            if not strays:
+                return
+            for pid in strays:
+                self._kill(pid, signal.SIGKILL)
+            time.sleep(0.005)
 
     def _stop(self):
         if self.process is not None:
@@ -311,7 +339,7 @@ class Session:
                 self.log.seek(0)
                 said = self.log.read(2000).decode("utf-8", "replace").strip().splitlines()
                 if said:
-                    self.outcome.ended += f" ({_line(said[-1])})"
+                    self.outcome.ended += f" ({line(said[-1])})"
             self.log.close()
         for channel in (self.control, *self.channels.values()):
             channel.close()
@@ -327,26 +355,31 @@ def _needs_ipython(cells):
     return any("get_ipython" in c.source or any(t.lstrip()[:1] in ("%", "!") for t in c.source.splitlines()) for c in cells if not c.graded)
 
 
+def _parent(pid):
+    """Parent of a process, 0 where there is none to be seen."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="latin-1") as f:
+            return int(f.read().rsplit(")", 1)[1].split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _ancestors(pid):
+    """A process and those that it descends from."""
+    found = set()
+    while pid > 1 and pid not in found and len(found) < 64:
+        found.add(pid)
+        pid = _parent(pid)
+    return found
+
+
 def _below(pid, ancestor):
     """Is `pid` a descendant of `ancestor`? A message's pid is the kernel's, but it may be a reused one by now."""
-    for _ in range(64):
-        if pid == ancestor:
-            return True
-        try:
-            with open(f"/proc/{pid}/stat", encoding="latin-1") as f:
-                pid = int(f.read().rsplit(")", 1)[1].split()[1])
-        except (OSError, ValueError, IndexError):
-            return False
-        if pid <= 1:
-            return False
-    return False
+    return ancestor in _ancestors(pid)
 
 
-def usage(root, most):
-    """Bytes of memory and number of the processes below `root`, from /proc.
-
-    Snapshots share most of their pages, so a sum of resident sizes above `most` is taken again with each page counted once.
-    """
+def _descendants(root):
+    """A process and all below it, and the resident bytes of every process -> (set of pid, dict)."""
     parent, rss = {}, {}
     page = os.sysconf("SC_PAGE_SIZE")
     for name in os.listdir("/proc"):
@@ -357,12 +390,21 @@ def usage(root, most):
             except OSError:
                 continue
             parent[int(name)], rss[int(name)] = int(fields[1]), int(fields[21]) * page
-    inside, total = {root}, 0
+    inside = {root}
     for _ in range(64):
         more = {p for p, q in parent.items() if q in inside} - inside
         if not more:
             break
         inside |= more
+    return inside, rss
+
+
+def usage(root, most):
+    """Bytes of memory and number of the processes below `root`, from /proc.
+
+    Snapshots share most of their pages, so a sum of resident sizes above `most` is taken again with each page counted once.
+    """
+    inside, rss = _descendants(root)
     total = sum(rss.get(p, 0) for p in inside)
     if total > most:
         total = sum(_proportional(p, rss.get(p, 0)) for p in inside)
@@ -376,41 +418,3 @@ def _proportional(pid, resident):
             return next((int(line.split()[1]) * 1024 for line in f if line.startswith("Pss:")), resident)
     except OSError:
         return resident
-
-
-def _line(text):
-    """Untrusted text as one printable line."""
-    return "".join(c if c.isprintable() else " " for c in str(text))[:300]
-
-
-def plain(text, limit):
-    """Untrusted text without control characters or terminal escapes; new lines and tabs stay."""
-    text = str(text)[:limit]
-    return "".join(c for c in text if c in "\n\t" or (c.isprintable() or c.isspace()) and c not in "\x0b\x0c\r\x85\u2028\u2029")
-
-
-def clean_outputs(outputs, limit):
-    """Outputs as the worker sent them -> nbformat output dicts that hold only text and PNG, whatever was sent."""
-    import base64
-    import binascii
-
-    shown = []
-    for o in outputs if type(outputs) is list else []:
-        if type(o) is not dict or len(shown) >= 20:
-            continue
-        if o.get("stream") in ("stdout", "stderr"):
-            shown.append({"output_type": "stream", "name": o["stream"], "text": plain(o.get("text", ""), limit + 100)})
-        elif "result" in o:
-            shown.append({"output_type": "display_data", "data": {"text/plain": plain(o["result"], limit)}, "metadata": {}})
-        elif "png" in o:
-            try:
-                raw = base64.b64decode(str(o["png"]), validate=True)
-            except (binascii.Error, ValueError):
-                continue
-            if raw.startswith(b"\x89PNG\r\n\x1a\n") and len(raw) < 400_000:
-                shown.append({"output_type": "display_data", "data": {"image/png": base64.b64encode(raw).decode(), "text/plain": "figure"}, "metadata": {}})
-        elif type(o.get("error")) is dict:
-            e = o["error"]
-            shown.append({"output_type": "error", "ename": plain(e.get("name", ""), 80), "evalue": plain(e.get("value", ""), 2000),
-                          "traceback": plain(e.get("trace", ""), 8000).split("\n")})
-    return shown

@@ -5,8 +5,11 @@ that are theirs and the student's own extra cells where they stood. So damaged, 
 nobody a grade, and each is noted.
 """
 
+import base64
+import binascii
 import json
 import os
+import shutil
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +21,9 @@ MIB = 1 << 20
 MAX_NOTEBOOK = 20 * MIB
 MAX_CELLS = 2_000
 MAX_SOURCE = 2 * MIB
+MAX_VALUES = 2_000_000                  # JSON values in a notebook; an empty list of 3 bytes takes 64 in memory
 MAX_FILES, MAX_FILE, MAX_TOTAL = 200, 10 * MIB, 50 * MIB
-_IMAGES = ("image/png", "image/jpeg")
+_IMAGES = {"image/png": b"\x89PNG", "image/jpeg": b"\xff\xd8\xff"}     # and how such data begins
 
 
 @dataclass
@@ -31,7 +35,8 @@ class Vetted:
     flags: list = field(default_factory=list)
 
     def flag(self, kind, note):
-        self.flags.append({"kind": kind, "note": note[:300]})
+        """Note something; its text may hold the student's own, such as a file name."""
+        self.flags.append({"kind": kind, "note": "".join(c if c.isprintable() else "?" for c in note)[:300]})
 
 
 class Unreadable(Exception):
@@ -64,6 +69,8 @@ def _read(folder, name, vetted):
     data = read_file(path, MAX_NOTEBOOK)
     if data is None:
         raise Unreadable(f"{name} is larger than {MAX_NOTEBOOK // MIB} MiB")
+    if sum(map(data.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise Unreadable(f"{name} holds more than {MAX_VALUES} values")
     try:
         nb = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
@@ -87,7 +94,9 @@ def _upgraded(nb, name):
     try:
         return json.loads(nbformat.writes(nbformat.convert(from_dict(nb), 4)))
     except Exception as error:          # nbformat raises many kinds on an old or broken notebook; all mean the same here
-        raise Unreadable(f"{name} is of notebook format {str(nb.get('nbformat'))[:20]} and cannot be converted ({type(error).__name__})") from None
+        n = nb.get("nbformat")
+        known = f"notebook format {n}" if type(n) is int and 0 < n < 1000 else "an unknown notebook format"
+        raise Unreadable(f"{name} is of {known} and cannot be converted ({type(error).__name__})") from None
 
 
 def _cell(c):
@@ -109,12 +118,19 @@ def _cell(c):
 def _images(attachments):
     kept, size = {}, 0
     for name, bundle in list(attachments.items())[:20]:
-        if type(bundle) is dict:
-            data = {k: v for k, v in bundle.items() if k in _IMAGES and type(v) is str}
+        if type(bundle) is dict and name.isprintable():
+            data = {k: v for k, v in bundle.items() if k in _IMAGES and type(v) is str and _is_image(v, _IMAGES[k])}
             size += sum(map(len, data.values()))
             if data and size < 2 * MIB:
-                kept[str(name)[:80]] = data
+                kept[name[:80]] = data
     return kept
+
+
+def _is_image(text, begins):
+    try:
+        return base64.b64decode("".join(text.split()), validate=True).startswith(begins)
+    except (binascii.Error, ValueError):
+        return False
 
 
 def _merge(official, cells, vetted):
@@ -139,8 +155,8 @@ def _merge(official, cells, vetted):
         nonlocal n
         for c in extra.get(key, []):
             n += 1
-            node = {"cell_type": c["cell_type"], "id": c["id"] if c["id"] in texts and c["id"] not in {m["id"] for m in made} else f"student-{n}",
-                    "metadata": {}, "source": c["source"]}
+            kept = c["id"] in texts and c["id"] not in {m["id"] for m in made}
+            node = {"cell_type": c["cell_type"], "id": c["id"] if kept else f"student-{n}", "metadata": {}, "source": c["source"]}
             if c["cell_type"] == "code":
                 node |= {"outputs": [], "execution_count": None}
             if c.get("attachments"):
@@ -172,18 +188,23 @@ def _merge(official, cells, vetted):
 
 def copy_files(folder, target, official_dir, vetted):
     """Copy the student's small regular files to `target`, then the official ones over them. Links and the rest are noted."""
-    target, total, count = Path(target), 0, 0
+    target, total, count, left = Path(target), 0, 0, []
     for path in _walk(Path(folder), vetted):
         relative = path.relative_to(folder)
-        data = read_file(path, MAX_FILE)
-        if data is None or total + len(data) > MAX_TOTAL or count >= MAX_FILES:
-            vetted.flag("limit", f"file {str(relative)[:80]} was left out: too large or too many files")
+        data = read_file(path, MAX_FILE) if count < MAX_FILES else None
+        if data is None or total + len(data) > MAX_TOTAL:
+            left.append(str(relative))
             continue
         total, count = total + len(data), count + 1
         (target / relative).parent.mkdir(parents=True, exist_ok=True)
         (target / relative).write_bytes(data)
+    if left:
+        vetted.flag("limit", f"{len(left)} file{'s' if len(left) > 1 else ''} left out, such as {left[0][:80]}: too large or too many")
     for path in sorted(Path(official_dir).iterdir()):
         if path.is_file() and path.suffix != ".ipynb":
+            if (target / path.name).is_dir():
+                vetted.flag("damaged", f"a folder stood in the place of {path.name}; the official file was put back")
+                shutil.rmtree(target / path.name)
             (target / path.name).write_bytes(path.read_bytes())
 
 
@@ -192,13 +213,17 @@ def _walk(folder, vetted, depth=0):
         entries = sorted(os.scandir(folder), key=lambda e: e.name)
     except OSError:
         return
+    if len(entries) > 1000:
+        vetted.flag("limit", f"{len(entries)} entries in a folder of the submission; the first 1000 were looked at")
     for e in entries[:1000]:
         if e.is_symlink():
             vetted.flag("escape", f"link {e.name[:80]} in the submission folder was not followed")
         elif e.is_dir(follow_symlinks=False):
             if depth < 4 and not e.name.startswith("."):
                 yield from _walk(Path(e.path), vetted, depth + 1)
-        elif e.is_file(follow_symlinks=False) and not e.name.endswith(".ipynb") and not e.name.startswith("."):
+        elif not e.is_file(follow_symlinks=False):
+            vetted.flag("escape", f"{e.name[:80]} in the submission folder is neither a file nor a folder; it was left out")
+        elif not e.name.endswith(".ipynb") and not e.name.startswith("."):
             yield Path(e.path)
 
 
@@ -215,8 +240,9 @@ def read_file(path, limit):
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError:
         return None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        return None
     with os.fdopen(fd, "rb") as f:
-        if not stat.S_ISREG(os.fstat(f.fileno()).st_mode):
-            return None
         data = f.read(limit + 1)
     return data if len(data) <= limit else None

@@ -12,7 +12,8 @@ from .. import catalogue
 from ..answers.identity import identity, sidecar
 from ..box import command, library
 from ..box.limits import Limits
-from ..box.session import CellSource, Session, plain
+from ..box.outputs import plain
+from ..box.session import CellSource, Session
 from ..errors import CourseError
 from .vet import MAX_NOTEBOOK, copy_files, read_file
 
