@@ -35,11 +35,11 @@ def demo(to: Annotated[Path, typer.Option(help="Folder for the class; emptied if
     say("wrote the report")
     by = {(r["student"], r["assignment"]): r for r in records}
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("student")
+    table.add_column("student", no_wrap=True)
     for a in course.assignments:
-        table.add_column(f"{a.name}\nof {a.points:g}", justify="right")
+        table.add_column(f"{a.notebook}\nof {a.points:g}", justify="right")
     table.add_column("flags", justify="right")
-    table.add_column("who", style="dim")
+    table.add_column("who", style="dim", no_wrap=True, overflow="ellipsis")
     for s in d.STUDENTS:
         mine = [by[s.id, a.id] for a in course.assignments]
         table.add_row(s.id, *(f"{r['score']:g}" for r in mine), str(sum(len(r["flags"]) for r in mine) or ""), s.does)

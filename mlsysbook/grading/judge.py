@@ -164,10 +164,10 @@ def _same_answer(ref, name, value, v, roster, student):
     return others if len(others) <= 3 else []
 
 
-def judge_prediction(ref, gid, cell, log, student):
+def judge_prediction(ref, gid, cell, log, why, student):
     """A prediction: points for one that was locked in an unbroken log of this student's own. Returns (item, flags)."""
     if log is None:
-        return item(gid, cell, 0.0, f"no prediction was locked ({predict.LOG} was not submitted)"), []
+        return item(gid, cell, 0.0, why or f"no prediction was locked ({predict.LOG} was not submitted)"), []
     entries, problem = predict.verify(log, predict.genesis(ref.course, ref.assignment.id, identity.normal(student)))
     flags = [{"kind": "tamper", "note": f"{predict.LOG}: {problem}"}] if problem else []
     entry = next((e for e in entries if e["name"] == cell.name), None)

@@ -17,7 +17,7 @@ from ..box.session import CellSource, Session
 from ..build.reference import load
 from ..errors import ClassError
 from . import judge
-from .vet import copy_files, read_file, vet
+from .vet import NO_ANSWER, copy_files, read_file, vet
 
 MAX_LOG = 1 << 20
 
@@ -97,9 +97,10 @@ def grade_submission(root, name, student, folder, *, secret, library, source=Non
         elif cell.kind == "answer":
             made, more = judge.judge_answer(ref, gid, cell, record, note or why, student, roster)
         elif cell.kind == "predict":
-            made, more = judge.judge_prediction(ref, gid, cell, log.decode("utf-8", "replace") if log is not None else None, student)
+            made, more = judge.judge_prediction(ref, gid, cell, log.decode("utf-8", "replace") if log is not None else None, why, student)
         else:
-            made, more = judge.item(gid, cell, None, "graded by hand"), []
+            text = next(c.source.strip() for c in cells if c.metadata.get("nbgrader", {}).get("grade_id") == gid)
+            made, more = judge.item(gid, cell, 0.0, why or "no answer") if text == NO_ANSWER else judge.item(gid, cell, None, "graded by hand"), []
         items.append(made)
         flags += more
         if gid in graded:

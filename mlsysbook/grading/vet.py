@@ -23,6 +23,7 @@ MAX_CELLS = 2_000
 MAX_SOURCE = 2 * MIB
 MAX_VALUES = 2_000_000                  # JSON values in a notebook; an empty list of 3 bytes takes 64 in memory
 MAX_FILES, MAX_FILE, MAX_TOTAL = 200, 10 * MIB, 50 * MIB
+NO_ANSWER = "YOUR ANSWER HERE"         # what nbgrader leaves for an answer in text; it scores such a text 0 by itself
 _IMAGES = {"image/png": b"\x89PNG", "image/jpeg": b"\xff\xd8\xff"}     # and how such data begins
 
 
@@ -181,6 +182,8 @@ def _merge(official, cells, vetted):
             vetted.flag("tamper", f"locked cell {gid} was edited; the original was put back")
         if node["cell_type"] == "code":
             node["outputs"], node["execution_count"] = [], None
+        elif theirs and not node["source"].strip():
+            node["source"] = NO_ANSWER
         made.append(node)
         add_extra(gid)
     return from_dict({"cells": made, "metadata": json.loads(json.dumps(official.metadata)), "nbformat": 4, "nbformat_minor": 5})
