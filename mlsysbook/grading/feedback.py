@@ -232,13 +232,12 @@ def lateness(seconds):
 
 @cache
 def environment():
-    """Jinja with everything escaped unless it is marked harmless here."""
+    """Jinja with everything escaped unless it is marked harmless here, and no control character let through."""
     env = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-                      lstrip_blocks=True)
+                      lstrip_blocks=True, finalize=lambda v: visible(v) if type(v) is str else v)
     env.filters["number"] = lambda x, digits=2: f"{x:.{digits}f}".rstrip("0").rstrip(".") if digits else f"{x:.0f}"
     env.filters["markdown"] = lambda text: Markup(markdown(text))
     env.filters["harmless"] = Markup    # what Inert has cleaned
-    env.filters["visible"] = lambda text: visible(str(text))
     env.filters["lateness"] = lateness
     env.filters["mark"] = lambda i: "good" if i["score"] >= i["points"] - 1e-9 else "part" if i["score"] > 0 else "bad"
     env.filters["failing"] = lambda behaviours: [name for name, passed in behaviours.items() if not passed]
