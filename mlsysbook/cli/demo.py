@@ -39,7 +39,7 @@ def demo(to: Annotated[Path, typer.Option(help="Folder for the class; emptied if
     for a in course.assignments:
         table.add_column(f"{a.notebook}\nof {a.points:g}", justify="right")
     table.add_column("flags", justify="right")
-    table.add_column("who", style="dim", no_wrap=True, overflow="ellipsis")
+    table.add_column("who", style="dim", no_wrap=True, overflow="ellipsis", max_width=24 if console.width < 110 else 64)
     for s in d.STUDENTS:
         mine = [by[s.id, a.id] for a in course.assignments]
         table.add_row(s.id, *(f"{r['score']:g}" for r in mine), str(sum(len(r["flags"]) for r in mine) or ""), s.does)
