@@ -62,6 +62,7 @@ def run(class_dir, *, host="127.0.0.1", port=8000, auth=None, create_users=False
             internal.append(free)
     state = _state_dir(info.folder, alone)
     with _only_one(state), _runtime_dir(state, alone) as runtime:
+        _forget(state)
         settings = Settings(
             course=info.course, class_dir=str(info.folder), exchange=str(where), state_dir=str(state),
             runtime_dir=str(runtime), owner=owner, instructors=instructors, db_url=info.db_url, alone=alone,
@@ -201,12 +202,16 @@ def _state_dir(folder, alone):
     if owner != os.geteuid():
         raise HubError(f"{path} belongs to {pwd.getpwuid(owner).pw_name}, left by a hub of theirs: remove it")
     path.chmod(0o700)
-    for name in ("jupyterhub.sqlite", "jupyterhub.sqlite-journal", "proxy.pid"):
-        (path / name).unlink(missing_ok=True)   # a new run starts from class.yml and the roster: no rights left over
-    log = path / "hub.log"
-    if log.exists():
-        log.replace(path / "hub.log.1")
     return path
+
+
+def _forget(state):
+    """Clear what an earlier run left, its log apart: rights come from class.yml and the roster of today."""
+    for name in ("jupyterhub.sqlite", "jupyterhub.sqlite-journal", "proxy.pid"):
+        (state / name).unlink(missing_ok=True)
+    log = state / "hub.log"
+    if log.exists():
+        log.replace(state / "hub.log.1")
 
 
 class _only_one:

@@ -1,10 +1,11 @@
 """Runs the hub as a child and stops everything it ever started.
 
-JupyterHub waits for its managed service, then for each server, half a minute each; whoever started it in the
-background of a shell even taught those servers to ignore SIGINT. And a kernel, a terminal or a student's background job
-outlives its server. So the supervisor (a) gives the hub default signals and no terminal, (b) makes itself the
-subreaper: on Linux every orphan below becomes its child, (c) asks the hub first, the rest after a grace, and kills what
-remains, (d) has the kernel tell the hub should the supervisor itself die.
+JupyterHub stops its managed service and its servers with SIGINT and waits half a minute for each; the wait for a service
+cannot be configured. Started in the background of a shell, where SIGINT is ignored, it hands that on, and a stop takes 35 s.
+And a kernel, a terminal or a student's background job outlives its server. So the supervisor (a) catches the signals itself,
+which also gives the hub default ones, and no terminal; (b) makes itself the subreaper: on Linux every orphan below becomes
+its child; (c) asks the hub first, the rest after a grace, and kills what remains; (d) has the kernel tell the hub should
+the supervisor itself be killed.
 """
 
 import ctypes
@@ -36,14 +37,13 @@ class Supervisor:
         if sys.platform == "linux":
             libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._wake, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        # Caught here means default in the child after exec, even where our own parent had them ignored.
         self._old = {s: signal.signal(s, self._on_signal) for s in (*_STOP, signal.SIGCHLD)}
         self._old_fd = signal.set_wakeup_fd(write)
         self._write = write
         parent = os.getpid()
 
         def at_birth():
-            for s in _STOP:
-                signal.signal(s, signal.SIG_DFL)
             if sys.platform == "linux":
                 libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
                 if os.getppid() != parent:      # it died before the request took hold

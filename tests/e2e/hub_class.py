@@ -18,7 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
+import requests
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from mlsysbook.hub.supervise import descendants
 
 REPO = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -201,3 +204,46 @@ def running_hub(made, *options, port=18400):
 def log_of(made):
     path = made.folder / ".mlsys" / "hub" / "hub.log"
     return "\n" + path.read_text()[-4000:] if path.exists() else ""
+
+def token(hub, name, password):
+    """Log in by the form and get an API token, as a person's own browser could. -> headers, or the status that refused it"""
+    with requests.Session() as browser:
+        browser.get(f"{hub.url}/hub/login", timeout=30)
+        form = {"username": name, "password": password, "_xsrf": browser.cookies.get("_xsrf", path="/hub/")}
+        answer = browser.post(f"{hub.url}/hub/login?next=/hub/home", data=form, timeout=30)
+        if not answer.ok:
+            return answer.status_code
+        head = {"X-XSRFToken": browser.cookies.get("_xsrf", path="/hub/"), "Referer": f"{hub.url}/hub/home"}
+        answer = browser.post(f"{hub.url}/hub/api/users/{name}/tokens", json={}, headers=head, timeout=30)
+        assert answer.ok, answer.text
+        return {"Authorization": f"token {answer.json()['token']}"}
+
+
+def start_server(hub, name, head):
+    requests.post(f"{hub.url}/hub/api/users/{name}/server", headers=head, timeout=60)
+    wait_for(lambda: requests.get(f"{hub.url}/user/{name}/api", headers=head, timeout=10).status_code == 200, 60)
+
+
+def wait_for(condition, seconds):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.2)
+
+
+def tree(pid):
+    """A process and all below it."""
+    return [pid, *descendants(pid)]
+
+
+def find(*marks):
+    """Command lines of all processes of this machine that hold one of `marks`."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            text = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if any(m in text for m in marks):
+            found.append(text)
+    return found

@@ -264,7 +264,7 @@ def test_rights_of_an_earlier_run_are_forgotten(made):
     (state / "jupyterhub.sqlite").write_text("instructors of last term")
     (state / "cookie_secret").write_text("kept")
     (state / "hub.log").write_text("yesterday")
-    launch._state_dir(made.root, alone=True)
+    launch._forget(launch._state_dir(made.root, alone=True))
     assert sorted(p.name for p in state.iterdir()) == ["cookie_secret", "hub.log.1"]
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
 
