@@ -109,19 +109,20 @@ def quiet(handler):
         mode.handler = before
 
 
-def load(course, assignment, author=None):
+def load(course, assignment, author=None, pool=None):
     """Read and run the author source of `assignment` -> Reference. Raises SourceError at file:line.
 
-    author: another copy of the source, such as the one that a class was released from.
+    author: another copy of the source, such as the one that a class was released from. pool: the variants that were
+    released; without it they are drawn anew, which a later template or library may do otherwise.
     """
-    ref = Reference(assignment, read(author or assignment.author_source), course=course.id)
+    ref = Reference(assignment, read(author or assignment.author_source), pool=pool or [], course=course.id)
     ns = {"__name__": "__main__", "Key": Key, "Mistake": Mistake}
     with quiet(_Collector(ref)):
         for cell in ref.cells:
             if cell.kind in ("markdown", "rubric", "show"):
                 continue
             _run(cell, ns)
-            if cell.kind == "variants":
+            if cell.kind == "variants" and pool is None:
                 ref.pool = _pool(cell, ns)
             elif cell.kind == "hidden":
                 ref.hidden[cell.name] = _take(cell, ns, "cases")

@@ -1,1 +1,3 @@
 """The judge, the gradebook and the reports."""
+
+from .. import lean  # noqa: F401  (before nbformat)

@@ -1,6 +1,5 @@
 """One submission, from its folder to its graded record and notebook: vet, run in the box, judge."""
 
-import dataclasses
 import functools
 import json
 import tempfile
@@ -17,6 +16,7 @@ from ..box.session import CellSource, Session
 from ..build.reference import load
 from ..errors import ClassError
 from . import judge
+from .suspicious import suspicious
 from .vet import NO_ANSWER, copy_files, read_file, vet
 
 MAX_LOG = 1 << 20
@@ -27,13 +27,12 @@ def _loaded(root, name, source, author, _stamp):
     course = catalogue.load(root)
     assignment = course.find(name)
     official = nbformat.read(Path(source) / f"{assignment.notebook}.ipynb", as_version=4)
-    ref = load(course, assignment, author)
     baked = json.loads((Path(source) / catalogue.SIDECAR).read_text(encoding="utf-8"))
+    ref = load(course, assignment, author, pool=baked["variants"])
     lost = {c.id for c in official.cells if _is_graded(c)} ^ set(ref.items)
     if lost:
         raise ClassError(f"{author}: the graded cell {sorted(lost)[0]} is not the same as in {source}; build and release again")
-    # The pool as it was released: a later change of a template or of mlsysim must not give anybody another variant.
-    return assignment, dataclasses.replace(ref, pool=baked["variants"]), official
+    return assignment, ref, official
 
 
 def loaded(root, name, source=None, author=None):
@@ -73,6 +72,7 @@ def grade_submission(root, name, student, folder, *, secret, library, source=Non
     with tempfile.TemporaryDirectory(prefix="mlsys-vetted-") as private:
         copy_files(folder, private, source or assignment.source_dir, vetted)
         log = read_file(Path(private) / predict.LOG, MAX_LOG)
+        modules = _modules(Path(private), Path(source or assignment.source_dir))
         outcome = None
         if vetted.fate == "graded":
             outcome = run(assignment, library, [s for _, s in sources], private, student, unsafe)
@@ -84,16 +84,18 @@ def grade_submission(root, name, student, folder, *, secret, library, source=Non
         for i, k in index.items():
             cells[i].outputs = [nbformat.from_dict(o) for o in outcome.outputs.get(k, [])]
     given = {c.id: c.source for c in official.cells}
-    own = {c.metadata.get("nbgrader", {}).get("grade_id", c.id): c.source for c in cells
+    own = {i: (c.metadata.get("nbgrader", {}).get("grade_id", c.id), c.source) for i, c in enumerate(cells)
            if c.cell_type == "code" and not c.metadata.get("nbgrader", {}).get("locked") and (
                "nbgrader" in c.metadata or given.get(c.id) != c.source)}
+    flags += suspicious([(index[i] + 1, text) for i, (_, text) in own.items()])
     for gid, cell in ref.items.items():
         record = note = None
         if outcome and gid in graded:
             k = index[graded[gid]]
             record, note = outcome.records.get(k), outcome.notes.get(k)
         if cell.kind == "check":
-            made, more = judge.judge_check(ref, gid, cell, record, note or why, hidden[gid], own), []
+            before = dict(named for i, named in own.items() if i < graded[gid])     # what comes later has not run yet
+            made, more = judge.judge_check(ref, gid, cell, record, note or why, hidden[gid], before, modules), []
         elif cell.kind == "answer":
             made, more = judge.judge_answer(ref, gid, cell, record, note or why, student, roster)
         elif cell.kind == "predict":
@@ -132,6 +134,16 @@ def run(assignment, library, sources, folder, student, unsafe):
         from ..box.kernel import KernelSession
         return KernelSession(library, limits, unsafe=unsafe).run(sources, folder, student)
     return Session(library, limits, unsafe=unsafe).run(sources, folder, student)
+
+
+def _modules(folder, official):
+    """Python files that the student brought: {name of the module or package: its text}."""
+    found = {}
+    for path in sorted(folder.rglob("*.py")):
+        if not (official / path.name).is_file():
+            name = path.relative_to(folder).parts[0].removesuffix(".py")
+            found[name] = found.get(name, "") + path.read_text(encoding="utf-8", errors="replace") + "\n"
+    return found
 
 
 def _is_graded(c):
