@@ -78,13 +78,13 @@ def interpreter_for_others(python=None, user="nobody"):
     raise HubError(f"students cannot run {python} -c '{_PROBE}': {why}")
 
 
-def reachable(path, user, what):
-    """HubError unless Unix user `user` can enter `path` and all folders above it."""
+def reachable(path, user, what, called=None):
+    """HubError unless Unix user `user` can enter `path` and all folders above it. called: what the message calls the user."""
     account = pwd.getpwnam(user)
     blocked = closed_to(path, account.pw_uid, set(os.getgrouplist(user, account.pw_gid)))
     if blocked:
-        raise HubError(f"{what} {path} cannot be reached by {user}: {blocked} is closed to other users; move the {what}, or: "
-                       f"chmod o+x {blocked}")
+        raise HubError(f"{what} {path} cannot be reached by {called or user}: {blocked} is closed to other users; move the {what}, "
+                       f"or: chmod o+x {blocked}")
 
 
 def close_to_students(folder, students):

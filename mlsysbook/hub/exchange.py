@@ -42,6 +42,23 @@ def prepare(root, course, owner):
         _ensure(folder / part, mode, user)
 
 
+def hand_over(root, course, owner):
+    """Give what root released to the class's new owner. Submissions stay with the students who own them."""
+    user, folder = pwd.getpwnam(owner), Path(root) / course
+    if not folder.is_dir() or folder.is_symlink() or folder.stat().st_uid != 0:
+        return
+    for path in (folder, folder / "inbound", *(p for part in ("outbound", "feedback") for p in _tree(folder / part))):
+        if path.exists():
+            os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
+    for part, mode in PARTS.items():
+        if (folder / part).is_dir():
+            (folder / part).chmod(mode)         # chown takes the set-group-id bit away
+
+
+def _tree(path):
+    return [path, *path.rglob("*")]
+
+
 def _check_root(root, owner):
     state = os.lstat(root)
     if not stat.S_ISDIR(state.st_mode):

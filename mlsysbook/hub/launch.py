@@ -47,6 +47,7 @@ def run(class_dir, *, host="127.0.0.1", port=8000, auth=None, create_users=False
         say(f"not root: {caller} alone, instructor and student in one (as root, every student is a Unix user)")
         owner, instructors, students = caller, (caller,), []
     else:
+        _check_places(info)
         checks.interpreter_for_others()
         students = roster(info.db_url)
         owner, instructors = _people(info, students, create_users, say)
@@ -83,6 +84,17 @@ def _check_platform():
         raise HubError(f"JupyterHub is {jupyterhub.__version__}; wants 6: pip install 'mlsys-course[hub]'")
 
 
+def _check_places(info):
+    """The class folder will be closed to students, so nothing that they need may lie in it."""
+    for what, path in (("environment", sys.prefix), ("course", _CHECKOUT)):
+        if checks.inside(path, info.folder):
+            raise HubError(f"class folder {info.folder} holds the {what} that students run ({path}), so it cannot be closed to "
+                           "them: make the class elsewhere, with: mlsys class new FOLDER")
+    if checks.inside(info.exchange, info.folder):
+        raise HubError(f"exchange {info.exchange} lies in the class folder, which is closed to students: set `exchange:` in "
+                       f"class.yml to a folder outside, such as {exchange.SHARED}")
+
+
 def _people(info, students, create_users, say):
     """Settle on real Unix users -> (owner of the class, instructors)."""
     uid = info.folder.stat().st_uid
@@ -93,6 +105,8 @@ def _people(info, students, create_users, say):
                        "instructor") from None
     hand_over = owner == "root"
     instructors = info.instructors or (() if hand_over else (owner,))
+    if hand_over:
+        checks.reachable(info.folder.parent, "nobody", "class folder", "an instructor")
     if not instructors:
         raise HubError(f"{info.folder} belongs to root and its class.yml names no instructor, so nobody could grade: add "
                        "`instructors: [NAME]` to class.yml")
@@ -118,8 +132,9 @@ def _people(info, students, create_users, say):
         if not create_users:
             raise HubError(f"{info.folder} belongs to root, and the formgrader must not run as root: chown -R {owner} "
                            f"{info.folder}, or --create-users")
-        say(f"giving {info.folder} to {owner}")
+        say(f"giving {info.folder} to {owner}, who owns the class from now on")
         subprocess.run(["chown", "-R", "--no-dereference", f"{owner}:", str(info.folder)], check=True)
+        exchange.hand_over(info.exchange, info.course, owner)
     elif accounts.problem(owner):
         raise HubError(f"{info.folder} belongs to {owner}, which {accounts.problem(owner)}: chown -R {instructors[0]} "
                        f"{info.folder}")
@@ -137,13 +152,6 @@ def _prepare_folders(info, owner, students, alone, say):
     """Close the class folder, open the exchange. -> path of the exchange"""
     where = info.exchange
     if not alone:
-        for what, path in (("environment", sys.prefix), ("course", _CHECKOUT)):
-            if checks.inside(path, info.folder):
-                raise HubError(f"class folder {info.folder} holds the {what} that students run ({path}), so it cannot be "
-                               "closed to them: make the class elsewhere, with: mlsys class new FOLDER")
-        if checks.inside(where, info.folder):
-            raise HubError(f"exchange {where} lies in the class folder, which is closed to students: set `exchange:` in "
-                           f"class.yml to a folder outside, such as {exchange.SHARED}")
         checks.reachable(info.folder, owner, "class folder")
         for name in ("modules", "source"):
             path = _CHECKOUT / name

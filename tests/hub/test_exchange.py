@@ -85,6 +85,20 @@ def test_the_course_folder_belongs_to_the_instructor(tmp_path):
     assert {(root / "mlsys" / part).stat().st_uid for part in MODES} == {65534}
 
 
+@pytest.mark.root
+def test_what_root_released_can_be_given_to_an_instructor_without_the_submissions(tmp_path):
+    root = tmp_path / "exchange"
+    exchange.prepare(root, "mlsys", "root")
+    release, work = root / "mlsys" / "outbound" / "ps1", root / "mlsys" / "inbound" / "ada+ps1+now+secret"
+    release.mkdir()
+    work.mkdir()
+    os.chown(work, 1234, 1234)
+    exchange.hand_over(root, "mlsys", "nobody")
+    exchange.prepare(root, "mlsys", "nobody")
+    assert modes(root) == MODES
+    assert release.stat().st_uid == 65534 and work.stat().st_uid == 1234 and root.stat().st_uid == 0
+
+
 def test_an_exchange_that_cannot_be_made_says_what_to_set(tmp_path, me):
     (tmp_path / "file").write_text("")
     with pytest.raises(HubError, match="cannot be made .*set `exchange:` in class.yml"):

@@ -222,11 +222,10 @@ def test_the_class_folder_is_closed_to_other_users(made, me):
     assert said == [f"closed {made.root} to other users: it holds solutions and grades"]
 
 
-@pytest.mark.root
 def test_an_exchange_in_the_closed_class_folder_is_refused(new_class):
     made = new_class(exchange="exchange")
     with pytest.raises(HubError, match="lies in the class folder, which is closed to students: set `exchange:`"):
-        launch._prepare_folders(read_class(made.root), "root", [], False, print)
+        launch._check_places(read_class(made.root))
 
 
 @pytest.mark.root
@@ -237,11 +236,18 @@ def test_an_exchange_below_a_private_folder_is_named(open_tmp, new_class):
         launch._prepare_folders(read_class(made.root), "root", [], False, print)
 
 
-@pytest.mark.root
 def test_a_class_that_holds_the_environment_is_refused(made, monkeypatch):
     monkeypatch.setattr(sys, "prefix", str(made.root / ".venv"))
     with pytest.raises(HubError, match="holds the environment that students run"):
-        launch._prepare_folders(read_class(made.root), "root", [], False, print)
+        launch._check_places(read_class(made.root))
+
+
+@pytest.mark.root
+def test_a_class_of_root_in_a_private_folder_is_refused_before_anyone_is_made(open_tmp, new_class, people):
+    made = new_class(exchange="/nowhere", instructors=["mlsys-t-none"])
+    open_tmp.chmod(0o700)
+    with pytest.raises(HubError, match=f"cannot be reached by an instructor: {open_tmp} is closed to other users"):
+        launch._people(read_class(made.root), [], True, print)
 
 
 def test_a_link_in_place_of_the_hubs_state_is_not_followed(made, tmp_path):
