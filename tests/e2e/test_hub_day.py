@@ -127,7 +127,7 @@ def instructor_grades_by_hand(page):
     score = page.locator("input.score.needs_manual_grade#explain")      # the class comes with the grades from the server
     score.wait_for()
     assert "One multiplication" in page.locator("#notebook").first.inner_text(), "the instructor reads the student's answer"
-    page.wait_for_selector("#notebook .MathJax >> nth=0")
+    page.wait_for_selector("#notebook .MathJax >> nth=0")              # from this machine: jupyter-server-mathjax
     saved = page.expect_response(lambda r: "/formgrader/api/grade/" in r.url and r.request.method == "PUT")
     with saved as response:
         score.fill("2.5")
