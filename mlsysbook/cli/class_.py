@@ -42,7 +42,10 @@ def where(ctx: typer.Context,
 
 
 def _console():
-    return Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False)
+    if not console.is_terminal:
+        console.width = 200                             # of tables, which would lose columns; lines are not wrapped anyway
+    return console
 
 
 def _open(ctx):
@@ -152,11 +155,11 @@ def release(ctx: typer.Context,
             if dates or granted:
                 classroom.set_dates(dates, {a.id: granted for a in assignments} if granted else None)
             lines = r.sync_dates(classroom, course)
-    for released in done:
+    for a, released in zip(assignments, done, strict=True):
         when = (dates or {}).get(released.assignment) or classroom.due.get(released.assignment)
         said = {"same": "is out already, unchanged", "replaced": "replaced; students who fetched it keep their copy",
                 "rekeyed": "is out already; its hidden cases or keys have changed, and `mlsys class grade` will grade again"}
-        _say(console, [f"{released.assignment}: {said.get(released.state, released.state)}; {f'due {when}' if when else 'no due date'}"])
+        _say(console, [f"{a.name}: {said.get(released.state, released.state)}; {f'due {when}' if when else 'no due date'}"])
     _say(console, [line for line in lines if " is due " not in line])
     for student, delta in granted.items():
         _say(console, [f"{student}: {f'{deadlines.spell(delta)} more' if delta else 'extension taken back'}"])

@@ -17,6 +17,7 @@ from nbgrader.preprocessors import NbGraderPreprocessor
 from nbgrader.utils import notebook_hash
 from traitlets import List, Unicode, default
 
+from ..catalogue import SIDECAR
 from . import atomic, late
 from .classroom import Classroom
 from .deadlines import show
@@ -175,7 +176,9 @@ def results(classroom, assignment_id, notebook_id, student):
     """All that a page says beside the notebook, as plain data."""
     record = atomic.read_json(classroom.graded_path(assignment_id, student), {})
     said = {item["id"]: item for item in record.get("items", ())}
-    out = {"student": student, "assignment": assignment_id, "items": [], "comments": {}, "penalty": 0.0, "late": None, "due": None,
+    baked = atomic.read_json(classroom.source(assignment_id) / SIDECAR, {})
+    out = {"student": student, "assignment": assignment_id, "title": baked.get("title") or assignment_id, "items": [], "comments": {},
+           "penalty": 0.0, "late": None, "due": None,
            "fate": record.get("fate", "graded"), "unsafe": bool(record.get("unsafe")), "submitted": _moment(record),
            "told": [f["note"] for f in record.get("flags", ()) if f.get("kind") in _TOLD]}
     with Gradebook(classroom.db_url, classroom.course_id) as gb:
@@ -208,7 +211,9 @@ def results(classroom, assignment_id, notebook_id, student):
 
 def _item(grade_id, score, points, said, by_hand):
     kind, _, name = grade_id.partition("-")
-    note = "" if said.get("score", 0.0) is None and not by_hand else said.get("note") or ""     # "graded by hand", until it was
+    note = said.get("note") or ""
+    if by_hand or said.get("score", 0.0) is None:
+        note = "to be graded by hand" if by_hand else ""
     return {"id": grade_id, "kind": _KINDS.get(kind, kind), "name": said.get("name") or name or grade_id, "score": score or 0.0,
             "points": points, "by_hand": bool(by_hand), "note": note, "mistake": said.get("mistake"),
             "behaviours": dict(said.get("behaviours") or {})}
@@ -219,6 +224,12 @@ def _moment(record):
         return show(datetime.fromisoformat(record["submitted_at"]).astimezone(UTC))
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _failing(item):
+    """Behaviours that fail and that the judge's line does not name, where it makes sense to speak of single ones."""
+    behaviours = item["behaviours"]
+    return [name for name, passed in behaviours.items() if not passed and name not in item["note"]] if any(behaviours.values()) else []
 
 
 def lateness(seconds):
@@ -240,7 +251,7 @@ def environment():
     env.filters["harmless"] = Markup    # what Inert has cleaned
     env.filters["lateness"] = lateness
     env.filters["mark"] = lambda i: "good" if i["score"] >= i["points"] - 1e-9 else "part" if i["score"] > 0 else "bad"
-    env.filters["failing"] = lambda behaviours: [name for name, passed in behaviours.items() if not passed]
+    env.filters["failing"] = _failing
     return env
 
 
@@ -266,8 +277,9 @@ def render(nb, results, resources=None):
             "kind": cell.cell_type, "item": items.get(grade_id), "comment": results["comments"].get(grade_id),
             "html": Markup(highlight(cell.source, lexer, formatter)) if cell.cell_type == "code"
             else Markup(markdown(cell.source, cell.get("attachments"))),
-            "outputs": [] if cell.cell_type != "code" else
-            [o for o in cell.outputs if not (grade_id in items and o.output_type == "execute_result")],     # the judge's number
+            # A graded cell that ends in a result holds the judge's line and number, which stand below it anyway.
+            "outputs": [] if cell.cell_type != "code" or grade_id in items and any(o.output_type == "execute_result" for o in cell.outputs)
+            else cell.outputs,
         })
     html = environment().get_template("feedback.html").render(
         r=results, cells=cells, style=_style(), left_out=(resources or {}).get("cells_left_out", 0))

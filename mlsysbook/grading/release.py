@@ -75,7 +75,7 @@ def release(classroom, course, assignments, *, force=False, dry_run=False, progr
             _release(classroom, a)
             done[a.id] = {"source": digest, "at": datetime.now(UTC).isoformat(timespec="seconds")}
             atomic.write_json(_ledger_path(classroom), done)
-        results.append(Released(a.name, f"would be {state}" if dry_run and state != "same" else state, classroom.due.get(a.id)))
+        results.append(Released(a.id, f"would be {state}" if dry_run and state != "same" else state, classroom.due.get(a.id)))
     if progress:
         progress(len(plan), len(plan), "")
     return results

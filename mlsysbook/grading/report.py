@@ -1,6 +1,5 @@
 """The report: one page about a class, from the gradebook and the graded records. Nothing in it is fetched or run."""
 
-from collections import Counter
 from datetime import UTC, datetime
 
 from markupsafe import Markup
@@ -95,23 +94,35 @@ def render(classroom, course, works, students, names, due, titles, *, now=None):
     begun = [a for a in works if any(w.fate != "not collected" for w in works[a])]
     expected = [a for a in begun if a not in due or due[a] <= now]
     concerns = s.needing_help(students, every, expected, called=titles.get)
-    flagged = [(w, f) for ws in works.values() for w in ws for f in w.flags]
-    order = list(KINDS)
-    flagged.sort(key=lambda p: (order.index(p[1]["kind"]) if p[1]["kind"] in order else -1, p[0].student, p[0].assignment))
+    flagged = _flagged(works, titles)
     page = {
         "classroom": classroom, "course": course, "now": show(now), "names": names, "students": students, "titles": titles,
         "assignments": [_assignment(a, works[a], students, due.get(a), titles[a]) for a in begun],
         "not_begun": [titles[a] for a in works if a not in begun],
         "concerns": concerns[:MOST_CONCERNS], "more_concerns": max(0, len(concerns) - MOST_CONCERNS),
-        "flagged": flagged, "kinds": Counter(KINDS.get(f["kind"], f["kind"]) for _, f in flagged).most_common(),
+        "flagged": flagged, "flagged_students": len({student for _, student, _ in flagged}),
         "late": sorted((w for w in every if w.seconds_late > 0 or w.extension), key=lambda w: (-w.seconds_late, w.student)),
         "unsafe": sum(w.unsafe for w in every), "submissions": len(every), "waiting": sum(1 for w in every if w.waiting),
         "share": s.mean(w.share for w in every if w.share is not None), "grid": _grid(begun, works, students),
         "style": Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
-        "kind_of": lambda kind: KINDS.get(kind, kind), "bar": charts.bar, "policy": str(classroom.late), "lateness": lateness,
+        "bar": charts.bar, "policy": str(classroom.late), "lateness": lateness,
         "enough": s.ENOUGH,
     }
     return environment().get_template("report.html").render(page)
+
+
+def _flagged(works, titles):
+    """-> [(kind, student, [(note, [titles])])], the most serious kind first. Every note is there, once."""
+    found = {}
+    for assignment_id, ws in works.items():
+        for w in ws:
+            for f in w.flags:
+                where = found.setdefault((f["kind"], w.student), {}).setdefault(f["note"], [])
+                if titles[assignment_id] not in where:
+                    where.append(titles[assignment_id])
+    order = list(KINDS)
+    rows = sorted(found.items(), key=lambda r: (order.index(r[0][0]) if r[0][0] in order else -1, r[0]))
+    return [(KINDS.get(kind, kind), student, list(notes.items())) for (kind, student), notes in rows]
 
 
 def _assignment(assignment_id, works, students, due, title):

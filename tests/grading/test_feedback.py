@@ -85,7 +85,7 @@ def test_a_page_shows_every_item_with_the_judges_line_and_what_waits(graded_clas
     page = harmless(page_of(graded_class, "ada"))
     text = " ".join(page.text.split())
     assert "5 of 10 points" in text and "5 points are still to be graded by hand" in text
-    assert text.count("1 of 2 behaviours") == 2 and "Not yet: negative numbers." in text and "small numbers" not in text
+    assert text.count("1 of 2 behaviours") == 2 and text.count("Not yet: negative numbers.") == 2 and "small numbers" not in text
     assert "bits are not bytes" in text and "def double" not in text
     assert "raise NotImplementedError" in text
 
@@ -445,3 +445,13 @@ def test_in_a_stock_formgrader_it_would_have_run(graded_class, listener, browse,
     path.write_text(formgrader_page(graded_class, "ada", stock=True))
     page, _ = browse(path.as_uri())
     assert page.title() == "ran" and seen != []
+
+
+@pytest.mark.parametrize(("note", "behaviours", "listed"), [
+    ("not written", {"core": False, "edges": False}, []),
+    ("1 of 2 behaviours right; not right: edges", {"core": True, "edges": False}, []),
+    ("not right: core", {"core": False, "edges": True, "types": False}, ["types"]),
+    ("right", {"core": True}, []),
+])
+def test_a_failing_behaviour_is_said_once(note, behaviours, listed):
+    assert feedback._failing({"note": note, "behaviours": behaviours}) == listed
