@@ -1,18 +1,27 @@
 """What came out of the box → points. Runs outside, with the reference; a record is data and nothing in it is called.
 
-Every function here returns an item of the graded record: id, kind, name, score, points, one line of note.
+Every function here returns an item of the graded record: id, kind, name, score, points, one line of note. The note is shown to
+the student, so it holds no text that code in the box could choose: that code has seen the hidden cases. `detail` is the
+instructor's.
 """
 
 import ast
+import builtins
+import contextlib
 import hashlib
 import json
 import math
-import symtable
+import re
+import signal
+import threading
 
 from ..answers import identity, predict
 from ..answers.answer import AnswerUnreadable, read
 from ..answers.check import WORKED, verdict
-from ..answers.forbid import used_in
+from .reach import forbidden
+
+JUDGE_SECONDS = 20                      # for the results of one check
+_ERRORS = {name for name, v in vars(builtins).items() if isinstance(v, type) and issubclass(v, BaseException)}
 
 
 def seed(*parts):
@@ -36,40 +45,101 @@ def item(gid, cell, score, note, **more):
     if score is not None:
         score = float(min(max(score, 0.0), points)) if math.isfinite(score) else 0.0
     base = {"id": gid, "kind": cell.kind, "name": cell.name, "score": score, "points": points, "note": note[:400],
-            "behaviours": {}, "mistake": None, "value": None, "unit": None}
+            "behaviours": {}, "mistake": None, "value": None, "unit": None, "detail": None}
     return base | more
 
 
-def judge_check(ref, gid, cell, record, why, hidden, sources):
-    """A check: share of behaviours that hold, nothing unless the core one does. sources: the student's cells by id."""
+def judge_check(ref, gid, cell, record, why, hidden, sources, files=None):
+    """A check: share of behaviours that hold, nothing unless the core one does.
+
+    sources: the student's cells that ran before it, by id; files: Python files that they brought, by module name.
+    """
     spec = ref.checks[cell.name]
     cases = list(spec.cases) + hidden
     behaviours = {WORKED: True} | {c.behaviour: True for c in hidden}
+    none = dict.fromkeys(behaviours, False)
     core = hidden[0].behaviour
-    forbidden = used_in(reachable([f"solution-{s}" for s in cell.covers], sources), spec.forbid) if spec.forbid else []
-    if forbidden:
-        return item(gid, cell, 0.0, f"uses {', '.join(forbidden)}, which this exercise does without", behaviours=dict.fromkeys(behaviours, False))
+    uses = forbidden([f"solution-{s}" for s in cell.covers], sources, spec.forbid, files=files, **official(ref)) if spec.forbid else []
+    if uses:
+        return item(gid, cell, 0.0, f"uses {', '.join(uses)}, which this exercise does without", behaviours=none)
     results = record.get("results") if record else None
     if type(results) is not list or len(results) != len(cases) or record.get("check") != cell.name:
         failed = record.get("failed") if record else None
-        return item(gid, cell, 0.0, f"not graded: {_one_line(failed or why or 'no record of this check was produced')}",
-                    behaviours=dict.fromkeys(behaviours, False))
+        said = _failure(failed, cell) or why or "no record of this check was produced"
+        return item(gid, cell, 0.0, f"not graded: {said}", behaviours=none, detail=_one_line(failed) if type(failed) is str else None)
     if all(_raised(r) == "NotImplementedError" for r in results):
-        return item(gid, cell, 0.0, "not written", behaviours=dict.fromkeys(behaviours, False))
+        return item(gid, cell, 0.0, "not written", behaviours=none)
     wants = ref.outcomes(cell.name, cases)
     first = {}
-    for c, got, want in zip(cases, results, wants, strict=True):
-        text = _safe_verdict(spec, c, got, want)
-        if text is not None:
-            behaviours[c.behaviour] = False
-            first.setdefault(c.behaviour, text)
+    try:
+        with within(JUDGE_SECONDS):
+            for c, got, want in zip(cases, results, wants, strict=True):
+                text = _safe_verdict(spec, c, got, want)
+                if text is not None:
+                    behaviours[c.behaviour] = False
+                    first.setdefault(c.behaviour, text)
+    except TooLong:
+        return item(gid, cell, 0.0, f"not graded: its results could not be judged within {JUDGE_SECONDS} s", behaviours=none)
     right = sum(behaviours.values())
+    detail = _one_line("; ".join(f"{b}: {text}" for b, text in first.items())) or None
     if not behaviours[core]:
-        note = f"not right: {core}" + (f" ({first[WORKED]})" if WORKED in first else "")
-        return item(gid, cell, 0.0, note, behaviours=behaviours)
+        note = f"not right: {core}" + ("; a worked example fails too, run its cell to see which" if WORKED in first else "")
+        return item(gid, cell, 0.0, note, behaviours=behaviours, detail=detail)
     wrong = [b for b, ok in behaviours.items() if not ok]
     note = "right" if not wrong else f"{right} of {len(behaviours)} behaviours right; not right: {'; '.join(wrong)}"
-    return item(gid, cell, cell.points if not wrong else round(cell.points * right / len(behaviours), 2), note, behaviours=behaviours)
+    points = cell.points if not wrong else round(cell.points * right / len(behaviours), 2)
+    return item(gid, cell, points, note, behaviours=behaviours, detail=detail)
+
+
+def official(ref):
+    """What the assignment itself brings to a solution: `given`, sources of its cells, and `own`, names that it defines."""
+    cells = [c for c in ref.cells if c.kind in ("given", "show", "solution", "check")]
+    own = set()
+    for c in cells:
+        for n in ast.walk(ast.parse(c.code)):
+            if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+                own.add(n.name)
+            elif isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store):
+                own.add(n.attr)
+    return {"given": [c.code for c in cells if c.kind in ("given", "show")], "own": own}
+
+
+class TooLong(Exception):
+    pass
+
+
+@contextlib.contextmanager
+def within(seconds):
+    """Raise TooLong in the block after so many seconds. A property is the author's, but what it looks at is not."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_):
+        raise TooLong
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _failure(failed, cell):
+    """What may be said of a graded cell that failed in the box: never a text that the submission chose. "" if it did not."""
+    if failed is None:
+        return ""
+    if type(failed) is not str:
+        return "its record cannot be read"
+    if failed in ("ran out of memory", f"{cell.name} is not defined"):
+        return failed
+    kind, _, text = failed.partition(": ")
+    lost = re.match(r"name '(\w{1,60})' is not defined", text) if kind == "NameError" else None
+    if lost and re.search(rf"\b{lost[1]}\b", cell.text):
+        return f"{lost[1]} is not defined"
+    return f"the cell raised {kind}" if kind in _ERRORS else "the cell raised an error of the notebook's own"
 
 
 def _raised(outcome):
@@ -83,55 +153,10 @@ def _safe_verdict(spec, c, got, want):
         return "no readable result"
     try:
         return verdict(spec, c, got, want)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError, RecursionError, ArithmeticError) as error:
+    except TooLong:
+        raise
+    except Exception as error:          # forged data can make NumPy or a property raise anything
         return f"the result cannot be judged ({type(error).__name__})"
-
-
-def reachable(ids, sources):
-    """Source of the student's cells `ids` and of whatever they use from other cells of theirs, imports included."""
-    named, statements = {}, []
-    for gid, text in sources.items():
-        try:
-            tree = ast.parse(text)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        for node in tree.body:
-            names = _defines(node)
-            if gid in ids:
-                statements.append(node)
-            for name in names:
-                named.setdefault(name, []).append(node)
-    queue, kept = list(statements), list(statements)
-    while queue:
-        for name in _globals(queue.pop()):
-            for node in named.pop(name, []):
-                if node not in kept:
-                    kept.insert(0, node)
-                    queue.append(node)
-    return "\n".join(ast.unparse(n) for n in kept)
-
-
-def _globals(node):
-    """Names that a top-level statement takes from the notebook, its functions' own variables left out."""
-    names = set()
-
-    def look(table, top):
-        for symbol in table.get_symbols():
-            if symbol.is_referenced() and (top or symbol.is_global()):
-                names.add(symbol.get_name())
-        for inner in table.get_children():
-            look(inner, False)
-
-    look(symtable.symtable(ast.unparse(node), "<cell>", "exec"), True)
-    return names
-
-
-def _defines(node):
-    if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
-        return [node.name]
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return [a.asname or a.name.split(".")[0] for a in node.names]
-    return [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
 
 
 def judge_answer(ref, gid, cell, record, why, student, roster):
@@ -141,9 +166,12 @@ def judge_answer(ref, gid, cell, record, why, student, roster):
     record = record or {}
     text = record.get("text")
     if record.get("answer") != cell.name or type(text) is not str or not text.strip():
-        failed = record.get("failed") if type(record.get("failed")) is str else None
-        unset = failed and failed.startswith("NameError")       # the student's cell never got as far as its assignment
-        return item(gid, cell, 0.0, "no answer" if unset else _one_line(failed or why or "no answer"), unit=key.unit), []
+        failed = record.get("failed")
+        unset = type(failed) is str and failed.startswith("NameError")      # the student's cell never got as far as its assignment
+        odd = re.fullmatch(r"a (\w{1,40}) is no answer", failed) if type(failed) is str else None
+        said = "no answer" if unset else f"a {odd[1] if hasattr(builtins, odd[1]) else 'value of another type'} is no answer" if odd else \
+            _failure(failed, cell)
+        return item(gid, cell, 0.0, said or why or "no answer", unit=key.unit), []
     try:
         value, _ = read(cell.name, text[:200], key.unit)
     except AnswerUnreadable as error:
@@ -154,14 +182,17 @@ def judge_answer(ref, gid, cell, record, why, student, roster):
     if share < 1.0 and mistake is None and ref.pool:
         for other in _same_answer(ref, cell.name, value, v, roster, student):
             flags.append({"kind": "copied-variant", "note": f"{cell.name}: the answer is right for the variant of {other}"})
-    return item(gid, cell, cell.points * share, f"read as {_one_line(text[:60])}: {note}", mistake=mistake, value=value, unit=key.unit), flags
+    note = f"read as {_one_line(text[:60])}: {note}"
+    return item(gid, cell, cell.points * share, note, mistake=mistake, value=value, unit=key.unit), flags
 
 
 def _same_answer(ref, name, value, v, roster, student):
-    """Students whose variant this value answers, if there are few enough for it to mean something."""
+    """Students whose variant this value answers, at most three, if it answers few enough variants for that to mean something."""
+    answered = [w for w in ref.pool if w != v and ref.key(name, w).grade(value)[0] == 1.0]
+    if len(answered) > max(1, len(ref.pool) // 20):
+        return []
     own = identity.normal(student)
-    others = [s for s in roster if identity.normal(s) != own and ref.variant(s) != v and ref.key(name, ref.variant(s)).grade(value)[0] == 1.0]
-    return others if len(others) <= 3 else []
+    return [s for s in roster if identity.normal(s) != own and ref.variant(s) in answered][:3]
 
 
 def judge_prediction(ref, gid, cell, log, why, student):

@@ -102,7 +102,8 @@ def grade_submission(root, name, student, folder, *, secret, library, source=Non
             made, more = judge.judge_prediction(ref, gid, cell, log.decode("utf-8", "replace") if log is not None else None, why, student)
         else:
             text = next(c.source.strip() for c in cells if c.metadata.get("nbgrader", {}).get("grade_id") == gid)
-            made, more = judge.item(gid, cell, 0.0, why or "no answer") if text == NO_ANSWER else judge.item(gid, cell, None, "graded by hand"), []
+            more, blank = [], text == NO_ANSWER
+            made = judge.item(gid, cell, 0.0, why or "no answer") if blank else judge.item(gid, cell, None, "graded by hand")
         items.append(made)
         flags += more
         if gid in graded:
