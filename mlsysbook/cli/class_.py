@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -159,7 +160,8 @@ def release(ctx: typer.Context,
         when = (dates or {}).get(released.assignment) or classroom.due.get(released.assignment)
         said = {"same": "is out already, unchanged", "replaced": "replaced; students who fetched it keep their copy",
                 "rekeyed": "is out already; its hidden cases or keys have changed, and `mlsys class grade` will grade again"}
-        _say(console, [f"{a.name}: {said.get(released.state, released.state)}; {f'due {when}' if when else 'no due date'}"])
+        date = f"due {when}{', which is past' * (when.at < datetime.now(UTC))}" if when else "no due date"
+        _say(console, [f"{a.name}: {said.get(released.state, released.state)}; {date}"])
     _say(console, [line for line in lines if " is due " not in line])
     for student, delta in granted.items():
         _say(console, [f"{student}: {f'{deadlines.spell(delta)} more' if delta else 'extension taken back'}"])

@@ -25,6 +25,7 @@ from .deadlines import stamp
 from .intake import look, open_folder, shown, take
 
 TOLERANCE = timedelta(minutes=2)    # between the stamp that a submission carries and its arrival
+MAX_FOLDERS = 100                   # submissions of one assignment by one student
 _SECRET = re.compile(r"[\x21-\x7e]{16,256}")
 _NAME = "submission_secret.txt"
 
@@ -167,6 +168,10 @@ def _survey(classroom, assignment_id, on_roster):
         if roster.valid_id(blame):
             notes.setdefault(blame, []).append(why)
     for student, found in candidates.items():
+        if len(found) > MAX_FOLDERS:
+            notes.setdefault(student, []).append(_note("limit", f"{len(found)} submissions in the exchange; the latest {MAX_FOLDERS} "
+                                                                "were looked at"))
+            candidates[student] = found = sorted(found, key=lambda c: c.changed_ns)[-MAX_FOLDERS:]
         _remember(classroom, assignment_id, student, found)
     return notes, candidates
 
@@ -182,7 +187,10 @@ def _remember(classroom, assignment_id, student, found):
         if not known:
             continue
         if known["changed_ns"] != c.changed_ns:
-            c.digest = _digest(c, classroom.check_owner)
+            try:
+                c.digest = _digest(c, classroom.check_owner)
+            except OSError:                     # taken back or closed meanwhile; copying it says so
+                continue
             if c.digest != known["digest"]:
                 continue
         c.digest = known["digest"]
@@ -246,8 +254,8 @@ def _collect_one(classroom, assignment_id, chosen, update, trust_stamps, dry_run
         at, odd = _time(copy / "timestamp.txt", candidate.arrived, trust_stamps)
         _write_new(copy / "timestamp.txt", f"{at:%Y-%m-%d %H:%M:%S.%f} UTC")
         notes = [_note(kind, text) for kind, text in got.notes] + ([odd] if odd else []) + _check_secret(copy / _NAME)
-        seen = {c.path.name: {"changed_ns": c.changed_ns, "arrived": c.arrived.isoformat(),
-                              "digest": c.digest or _digest(c, classroom.check_owner)} for c in chosen.all if c is not candidate}
+        seen = before.get("seen", {}) | {c.path.name: entry for c in chosen.all
+                                         if c is not candidate and (entry := _seen(c, classroom.check_owner))}
         seen[candidate.path.name] = {"changed_ns": got.changed_ns, "arrived": candidate.arrived.isoformat(), "digest": got.digest}
         atomic.move_in(copy, target)
         atomic.write_json(ledger_path, {"folder": candidate.path.name, "at": at.isoformat(), "trusted": trust_stamps, "notes": notes,
@@ -255,6 +263,15 @@ def _collect_one(classroom, assignment_id, chosen, update, trust_stamps, dry_run
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return Collected(student, state, at, notes)
+
+
+def _seen(candidate, check_owner):
+    """What to remember of a folder that was looked at; None if it is gone."""
+    try:
+        digest = candidate.digest or _digest(candidate, check_owner)
+    except OSError:
+        return None
+    return {"changed_ns": candidate.changed_ns, "arrived": candidate.arrived.isoformat(), "digest": digest}
 
 
 def _ledger_path(classroom, assignment_id, student):

@@ -395,6 +395,34 @@ def test_one_that_cannot_be_copied_does_not_stop_the_others(released, hand_in, m
     assert found["bob"].state == "new" and found["ada"].state == "refused" and "Input/output error" in found["ada"].notes[0]["note"]
 
 
+def test_a_flood_of_submissions_costs_the_flooder_alone(released, hand_in, monkeypatch):
+    monkeypatch.setattr(c, "MAX_FOLDERS", 5)
+    for i in range(12):
+        hand_in("ada", files={"a.txt": str(i)})
+    hand_in("bob")
+    found = collect(released)
+    assert (released.submitted("ada", TINY) / "a.txt").read_text() == "11"
+    assert [n["note"] for n in found["ada"].notes] == ["12 submissions in the exchange; the latest 5 were looked at"]
+    assert found["bob"].notes == []
+
+
+def test_a_folder_taken_back_while_it_is_looked_at_stops_nobody(released, hand_in, monkeypatch):
+    folder = hand_in("ada")
+    hand_in("bob")
+    collect(released)
+    (folder / "tiny.ipynb").write_text("{}")
+    real = c._remember
+
+    def remember(*args):
+        shutil.rmtree(folder, ignore_errors=True)
+        real(*args)
+
+    monkeypatch.setattr(c, "_remember", remember)
+    found = collect(released)
+    assert found["ada"].state == "refused" and found["bob"].state == "same"
+    assert (released.submitted("ada", TINY) / "tiny.ipynb").exists()     # what was collected stays
+
+
 def test_stock_nbgrader_collects_through_the_same_door(released, hand_in, tmp_path):
     (hand_in("ada", stamp="2020-01-01 00:00:00 UTC") / "more.txt").symlink_to("/etc/hostname")
     with released.logged():
