@@ -3,7 +3,7 @@
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import nbformat
@@ -262,21 +262,24 @@ def _style():
     return Markup((TEMPLATES / "page.css").read_text(encoding="utf-8") + HtmlFormatter(style="default").get_style_defs(".code"))
 
 
-def render(nb, results, resources=None):
-    """An inert notebook and its results -> (HTML, resources)."""
+@lru_cache(maxsize=500)
+def _code(source):
     from pygments import highlight
     from pygments.formatters import HtmlFormatter
     from pygments.lexers.python import PythonLexer
 
-    lexer, formatter = PythonLexer(), HtmlFormatter(nowrap=True)
+    return Markup(highlight(source, PythonLexer(), HtmlFormatter(nowrap=True)))
+
+
+def render(nb, results, resources=None):
+    """An inert notebook and its results -> (HTML, resources)."""
     items = {i["id"]: i for i in results["items"]}
     cells = []
     for cell in nb.cells:
         grade_id = (cell.metadata.get("nbgrader") or {}).get("grade_id")
         cells.append({
             "kind": cell.cell_type, "item": items.get(grade_id), "comment": results["comments"].get(grade_id),
-            "html": Markup(highlight(cell.source, lexer, formatter)) if cell.cell_type == "code"
-            else Markup(markdown(cell.source, cell.get("attachments"))),
+            "html": _code(cell.source) if cell.cell_type == "code" else Markup(markdown(cell.source, cell.get("attachments"))),
             # A graded cell that ends in a result holds the judge's line and number, which stand below it anyway.
             "outputs": [] if cell.cell_type != "code" or grade_id in items and any(o.output_type == "execute_result" for o in cell.outputs)
             else cell.outputs,

@@ -8,6 +8,7 @@ of nbconvert's filter, which passes raw HTML and `javascript:` links through.
 import base64
 import binascii
 import re
+from functools import lru_cache
 
 import bleach
 from bs4 import BeautifulSoup
@@ -79,6 +80,16 @@ def clean(html):
 
 def markdown(source, attachments=None):
     """Markdown -> harmless HTML. Raw HTML in it is shown as text."""
+    return _markdown(source, attachments) if attachments else _given(source)
+
+
+@lru_cache(maxsize=500)
+def _given(source):
+    """Most text of a notebook is the course's own, the same for everyone."""
+    return _markdown(source, None)
+
+
+def _markdown(source, attachments):
     pictures = {str(name): {t: d for t, d in bundle.items() if t in _MAGIC and isinstance(d, str)}
                 for name, bundle in (attachments or {}).items() if isinstance(bundle, dict)}
     renderer = IPythonRenderer(escape=True, attachments=pictures, embed_images=False, exclude_anchor_links=True)
