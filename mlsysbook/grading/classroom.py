@@ -22,6 +22,7 @@ import yaml
 from ..errors import ClassError
 from . import atomic
 from .deadlines import Due, LatePolicy, due, duration, spell, stamp
+from .vet import read_file
 
 FILE = "class.yml"
 SECRET_BYTES = 32
@@ -179,11 +180,8 @@ class Classroom:
 
     def timestamp(self, student, assignment_id):
         """When the collected submission was handed in, as nbgrader keeps it (UTC, without saying so); None if unknown."""
-        try:
-            with open(self.submitted(student, assignment_id) / "timestamp.txt", encoding="ascii") as f:
-                moment = stamp(f.read(200).strip())
-        except (OSError, UnicodeDecodeError):
-            return None
+        data = read_file(self.submitted(student, assignment_id) / "timestamp.txt", 1000)
+        moment = stamp(data.decode("ascii", "replace").strip()) if data is not None else None
         return moment and moment.replace(tzinfo=None)
 
     # -- nbgrader -------------------------------------------------------------------------------------------------------

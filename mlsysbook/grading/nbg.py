@@ -12,6 +12,8 @@ def succeed(classroom, what, result):
     """Pass on a result of NbGraderAPI, or raise ClassError with the line that says why, not the traceback."""
     if result["success"]:
         return result
+    if result.get("error", "").rstrip().endswith("KeyboardInterrupt"):      # nbgrader's capture_log takes Ctrl-C for an error
+        raise KeyboardInterrupt
     parts = _ENTRY.split(result.get("log", ""))
     entries = [text.strip() for level, text in zip(parts[1::2], parts[2::2], strict=True) if level in ("ERROR", "CRITICAL", "FATAL")]
     entries = [e for e in entries if e and not _SAYS_LITTLE.search(e)] or [result.get("error", "").strip() or "no reason given"]
