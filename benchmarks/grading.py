@@ -126,7 +126,8 @@ def timed(command, folder):
     """(wall seconds of a whole process, peak proportional set size of it and its children in bytes)."""
     peak, over = [0], threading.Event()
     started = time.monotonic()
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ | {"PATH": f"{BIN}:/usr/bin:/bin"})
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                               env=os.environ | {"PATH": f"{BIN}:/usr/bin:/bin"})
     watcher = threading.Thread(target=_watch, args=(process.pid, peak, over))
     watcher.start()
     said = process.stderr.read().decode("utf-8", "replace")
@@ -153,29 +154,41 @@ def _watch(pid, peak, over):
         peak[0] = max(peak[0], total)
 
 
+PAGE = """# Grading, beside stock nbgrader
+
+`benchmarks/grading.py`: {n} submissions, wall seconds of whole processes, run in turn; the median of {rounds} rounds, all in
+brackets. Machine: {machine}. {versions}.
+
+| notebooks | `nbgrader autograde` | `mlsys class grade` | ratio | a submission, ours | peak memory, stock | peak memory, ours |
+|---|---|---|---|---|---|---|
+{rows}
+
+*small*: the KV-cache drill, solved; stock spends its time on kernels that start and stop. *heavy*: a notebook whose student
+code computes for seconds in one process; two cores can at most halve that. Stock runs the cells and believes what they say; ours
+also vets the file, closes the box, runs hidden cases and judges them outside.
+
+Memory is the proportional set size of all processes, sampled four times a second. Ours holds one submission a core at a time, each
+within the limits of its box (2 GiB unless course.yml says otherwise), so it does not grow with the class.
+
+`mlsys build` of all assignments, warm: {build:.2f} s (median of {builds} whole processes).
+"""
+
+
 def page(options, rows, builds):
     """The table, with the machine it was made on."""
-    n = options.submissions
-    cpu = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
-    lines = ["# Grading, beside stock nbgrader", "",
-             f"`benchmarks/grading.py`, {n} submissions, wall seconds of whole processes, run in turn; the median of {options.rounds} rounds, all in brackets.",
-             f"Machine: {cpu}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.system()} {platform.release()}, "
-             f"Python {platform.python_version()}, "
-             + ", ".join(f"{p} {version(p)}" for p in ("nbgrader", "nbclient", "ipykernel", "numpy")) + ".", "",
-             "| notebooks | `nbgrader autograde` | `mlsys class grade` | ratio | a submission, ours | peak memory, stock | peak memory, ours |",
-             "|---|---|---|---|---|---|---|"]
+    with open("/proc/cpuinfo") as f:
+        cpu = next((line.split(":", 1)[1].strip() for line in f if line.startswith("model name")), platform.machine())
+    lines = []
     for title, seconds, peaks in rows:
         mid = {k: statistics.median(v) for k, v in seconds.items()}
-        shown = {k: f"{mid[k]:.1f} ({', '.join(f'{s:.1f}' for s in v)})" for k, v in seconds.items()}
-        lines.append(f"| {title} | {shown['stock']} | {shown['ours']} | **{mid['stock'] / mid['ours']:.1f}×** | {mid['ours'] / n:.2f} s "
+        stock, ours = (f"{mid[k]:.1f} ({', '.join(f'{s:.1f}' for s in seconds[k])})" for k in ("stock", "ours"))
+        lines.append(f"| {title} | {stock} | {ours} | **{mid['stock'] / mid['ours']:.1f}×** | {mid['ours'] / options.submissions:.2f} s "
                      f"| {peaks['stock'] / 2**20:.0f} MiB | {peaks['ours'] / 2**20:.0f} MiB |")
-    lines += ["", "*small*: the KV-cache drill, solved; stock spends its time on kernels that start and stop. *heavy*: a notebook whose student",
-              "code computes for seconds in one process; two cores can at most halve that. Stock runs the cells and believes what they say; ours",
-              "also vets the file, closes the box, runs hidden cases and judges them outside.", "",
-              f"Memory is the proportional set size of all processes, sampled four times a second. Ours holds at most one submission a core at a time, "
-              f"each within the limits of its box (2 GiB by default), so it does not grow with the class: {n} submissions or 600 need the same.", "",
-              f"`mlsys build` of all assignments, warm: {statistics.median(builds):.2f} s (median of {len(builds)} whole processes).", ""]
-    return "\n".join(lines)
+    packages = ("nbgrader", "nbclient", "ipykernel", "numpy")
+    return PAGE.format(
+        n=options.submissions, rounds=options.rounds, rows="\n".join(lines), build=statistics.median(builds), builds=len(builds),
+        machine=f"{cpu}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.system()} {platform.release()}",
+        versions=", ".join([f"Python {platform.python_version()}", *(f"{p} {version(p)}" for p in packages)]))
 
 
 if __name__ == "__main__":

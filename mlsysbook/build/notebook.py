@@ -45,12 +45,11 @@ def _expand(cell):
         yield _code(cell.text, f"solution-{cell.name}", solution=True)
     elif cell.kind == "check":
         yield _code(cell.text, f"check-{cell.name}", grade=True, locked=True, points=cell.points)
-    elif cell.kind == "answer":
+    elif cell.kind in ("answer", "predict"):
+        verb, more = ("answer", f", {cell.name}") if cell.kind == "answer" else ("locked", "")
         yield _code(cell.text, f"write-{cell.name}", solution=True)
-        yield _code(f'from mlsysbook import answer\n\nanswer("{cell.name}", {cell.name})', f"answer-{cell.name}", grade=True, locked=True, points=cell.points)
-    elif cell.kind == "predict":
-        yield _code(cell.text, f"write-{cell.name}", solution=True)
-        yield _code(f'from mlsysbook import locked\n\nlocked("{cell.name}")', f"predict-{cell.name}", grade=True, locked=True, points=cell.points)
+        yield _code(f'from mlsysbook import {verb}\n\n{verb}("{cell.name}"{more})', f"{cell.kind}-{cell.name}", grade=True, locked=True,
+                    points=cell.points)
     elif cell.kind == "rubric":
         question, _, rest = cell.text.partition(BEGIN_SCHEME)
         scheme = rest.partition(END_SCHEME)[0]

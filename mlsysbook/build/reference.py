@@ -63,7 +63,8 @@ class Reference:
             made = [run_case(self.checks[name].call, c) for c in cases]
         for c, outcome in zip(cases, made, strict=True):
             if outcome.get("raised", [""])[0] in _SLIPS:
-                raise self._cell("check", name).error(f"the reference raises {outcome['raised'][0]} on {c.args!r:.80}: {outcome['message']}")
+                raise self._cell("check", name).error(f"the reference raises {outcome['raised'][0]} on {c.args!r:.80}: "
+                                                      f"{outcome['message']}")
         return made
 
     def _cell(self, kind, name):

@@ -41,5 +41,6 @@ def new(kind: Annotated[str, typer.Argument(help="module, lab or drill")],
 
     course = catalogue.load()
     path = scaffold(course, kind, name, title)
-    Console().print(f"wrote {path.relative_to(course.root)} and its entry in course.yml; `mlsys build {path.parent.parent.name}/{name}` builds it",
+    full = f"{path.parent.parent.name}/{name}"
+    Console().print(f"wrote {path.relative_to(course.root)} and its entry in course.yml; `mlsys build {full}` builds it",
                     highlight=False, soft_wrap=True)

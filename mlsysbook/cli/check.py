@@ -28,16 +28,17 @@ def check(notebook: Annotated[Path, typer.Argument(help="The notebook that was f
             console.print(item.text, style="dim", markup=False, highlight=False, soft_wrap=True)
     for text in shown.errors:
         console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    good = sum(i.ok for i in shown.items)
-    console.print(f"{good} of {len(shown.items)} visible checks pass, worth {sum(i.points for i in shown.items if i.ok):g} of "
-                  f"{sum(i.points for i in shown.items):g} points before hidden cases{'' if not unsafe else ' (run without a box)'}", highlight=False)
-    if good < len(shown.items):
+    good, total = [i for i in shown.items if i.ok], sum(i.points for i in shown.items)
+    console.print(f"{len(good)} of {len(shown.items)} visible checks pass, worth {sum(i.points for i in good):g} of {total:g} points "
+                  f"before hidden cases{' (run without a box)' if unsafe else ''}", highlight=False, soft_wrap=True)
+    if len(good) < len(shown.items):
         raise typer.Exit(1)
 
 
 @app.command()
 def get(name: Annotated[str, typer.Argument(help="Assignment, such as tinytorch/01_tensor.")],
-        to: Annotated[Path | None, typer.Option(help="New folder for it. Default: the assignment's name, here.", show_default=False)] = None):
+        to: Annotated[Path | None, typer.Option(help="New folder for it. Default: the assignment's name, here.",
+                                                show_default=False)] = None):
     """Get an assignment to work on without a class: the notebook without its solutions.
 
     In a class, fetch it from the Assignment List instead, so that it can be submitted.

@@ -189,9 +189,10 @@ class Writer:
         fresh = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{a.id}."))
         fresh.chmod(0o755)
         nbformat.write(nb, fresh / f"{a.notebook}.ipynb")
-        stamp = self.classroom.submitted(student, a.id) / "timestamp.txt"
-        if stamp.is_file() and not stamp.is_symlink():
-            shutil.copyfile(stamp, fresh / "timestamp.txt")
+        for name in ("timestamp.txt", "submission_secret.txt"):     # what nbgrader's feedback goes by
+            given = self.classroom.submitted(student, a.id) / name
+            if given.is_file() and not given.is_symlink():
+                shutil.copyfile(given, fresh / name)
         for path in fresh.iterdir():
             path.chmod(0o444)
         if target.exists():
