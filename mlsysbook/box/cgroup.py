@@ -53,13 +53,28 @@ def create(limits):
         return None
     paths = {c: line.split(":", 2)[2] for line in lines for c in line.split(":", 2)[1].split(",")}
     if "" in paths and (_ROOT / "cgroup.controllers").is_file():
-        return _create_v2(_ROOT / paths[""].lstrip("/") / name, limits)
-    if "memory" in paths and "pids" in paths:
-        return _create_v1({c: _ROOT / c / paths[c].lstrip("/") / name for c in ("memory", "pids")}, limits)
-    return None
+        parents = [_ROOT / paths[""].lstrip("/")]
+        make = _create_v2
+    elif "memory" in paths and "pids" in paths:
+        parents = [_ROOT / c / paths[c].lstrip("/") for c in ("memory", "pids")]
+        make = _create_v1
+    else:
+        return None
+    for parent in parents:
+        _forget(parent)
+    return make([p / name for p in parents], limits)
 
 
-def _create_v2(folder, limits):
+def _forget(parent):
+    """Remove groups of graders that were killed before they could."""
+    for folder in parent.glob("mlsys-box-*-*"):
+        if not Path("/proc", folder.name.split("-")[2]).exists():
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _create_v2(folders, limits):
+    folder, = folders
     try:
         folder.mkdir()
         (folder / "memory.max").write_text(str(limits.memory))
@@ -74,14 +89,15 @@ def _create_v2(folder, limits):
 
 
 def _create_v1(folders, limits):
+    memory, pids = folders
     made = []
     try:
-        for folder in folders.values():
+        for folder in folders:
             folder.mkdir()
             made.append(folder)
-        (folders["memory"] / "memory.limit_in_bytes").write_text(str(limits.memory))
-        (folders["pids"] / "pids.max").write_text(str(limits.processes))
-        return Cgroup(made, folders["memory"])
+        (memory / "memory.limit_in_bytes").write_text(str(limits.memory))
+        (pids / "pids.max").write_text(str(limits.processes))
+        return Cgroup(made, memory)
     except OSError:
         for folder in made:
             with suppress(OSError):

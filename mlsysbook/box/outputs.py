@@ -2,6 +2,9 @@
 
 import base64
 import binascii
+import re
+
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.?)", re.DOTALL)     # colours, titles and the like
 
 
 def line(text):
@@ -11,7 +14,9 @@ def line(text):
 
 def plain(text, limit):
     """Untrusted text without control characters or terminal escapes; new lines and tabs stay. "" for what is no text."""
-    return "".join(c for c in text[:limit] if c in "\n\t" or c.isprintable() or _space(c)) if type(text) is str else ""
+    if type(text) is not str:
+        return ""
+    return "".join(c for c in _ESCAPES.sub("", text[:limit]) if c in "\n\t" or c.isprintable() or _space(c))
 
 
 def _space(c):
