@@ -72,7 +72,7 @@ class Session:
         self.outcome = Outcome()
         self.end = start + self.limits.total_seconds
         self.supervisor = self.worker = None
-        self.answering, self.raised = {}, 0
+        self.answering, self.heard, self.raised = {}, {}, 0
         self.channels = {i: Channel(self.limits.record_bytes) for i, c in enumerate(cells) if c.graded}
         self.control = Channel()
         with tempfile.TemporaryDirectory(prefix="mlsys-box-") as private:
@@ -161,7 +161,7 @@ class Session:
                     self._died(running)
                     return
             elif self.worker not in (None, pid):
-                self._foreign(message)
+                self._foreign(message, pid)
             else:
                 self.worker = pid
                 n = message.get("start", message.get("done", message.get("nofork")))
@@ -179,6 +179,9 @@ class Session:
                     self.outcome.notes[n] = "it could not be started: too many processes"
                     self._note("limit", self.outcome.notes[n])
                 elif message.get("end") is True and not busy:
+                    if self.outcome.ended != "finished":        # it said that it could not go on, and did
+                        self.outcome.ended = "finished"
+                        self._foreign({})
                     return
                 elif "broken" in message:
                     self.outcome.ended = f"the notebook could not be run: {line(message['broken'])}"
@@ -249,7 +252,7 @@ class Session:
                 elif pid == owner and "spoilt" in message:
                     raise Closed(f"it sent {message['spoilt']}")
                 else:
-                    self._foreign(message)
+                    self._foreign(message, pid)
         except Over as over:
             self.outcome.notes[i] = str(over)
             self._note("limit", f"a check {over}")
@@ -288,8 +291,11 @@ class Session:
         if self.raised <= _FLAGS:
             self._note(kind, line(message.get("note")) or "a flag without a note")
 
-    def _foreign(self, message):
-        """A message that is not due, or not this process's to send. Any process may raise a flag."""
+    def _foreign(self, message, pid=None):
+        """A message that is not due, or not this process's to send. Any process may raise a flag; one that raises hundreds ends."""
+        self.heard[pid] = self.heard.get(pid, 0) + 1
+        if pid != self.worker and self.heard[pid] == 5 * _FLAGS:
+            self._kill(pid, signal.SIGKILL)
         if "flag" in message:
             self._flag(message)
         else:
