@@ -3,7 +3,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup
 KERNELS := $(wildcard tinytorch/_ext/*.pyx tinytorch/_ext/*.h)
-CLASS ?= .
 PROXY := $(if $(wildcard deploy/hub/package-lock.json),deploy/hub/node_modules/.package-lock.json)
 PIP := umask 022; $(BIN)/pip install --no-input --disable-pip-version-check --progress-bar off
 
@@ -25,11 +24,11 @@ test: setup test-system lint ## everything that CI runs
 	@echo "test: notebooks are what modules/ builds"
 	@$(BIN)/mlsys build --check
 	@echo "test: pytest, all of it, two processes"
-	@$(BIN)/pytest -n 2 --dist loadgroup
+	@$(BIN)/pytest -n 2 --dist loadfile
 
 test-fast: setup lint ## the inner loop: no slow and no browser tests
 	@echo "test: pytest, without slow and browser tests"
-	@$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not browser"
+	@$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not browser"
 
 lint: $(STAMP) ## ruff
 	@echo "lint: ruff"
@@ -41,8 +40,8 @@ build: $(STAMP) ## notebooks in source/ and exported modules, from modules/
 bench: $(VENV)/.bench ## every benchmark; results go to benchmarks/*.md
 	@set -e; for script in $(wildcard benchmarks/*.py); do echo "bench: $$script"; $(BIN)/python "$$script"; done
 
-hub: setup $(PROXY) ## a JupyterHub for the class in CLASS=folder, made by `mlsys class new`
-	@$(BIN)/mlsys hub "$(CLASS)"
+hub: setup $(PROXY) ## a JupyterHub for the class in CLASS=folder; without it, for a small class to try it with
+	@$(BIN)/mlsys hub $(if $(CLASS),"$(CLASS)",--try)
 
 clean: ## remove what was built and cached; .venv, class folders and grades stay
 	@rm -rf build dist *.egg-info tinytorch/_ext/*.so .pytest_cache .ruff_cache .hypothesis test-artefacts $(STAMP)

@@ -15,7 +15,7 @@ import pytest
 from mlsysbook import catalogue, demo
 from mlsysbook.grading.classroom import Classroom
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("journey")]
+pytestmark = pytest.mark.slow
 MLSYS = Path(sys.executable).parent / "mlsys"
 COURSE = catalogue.load()
 
