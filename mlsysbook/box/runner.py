@@ -92,8 +92,8 @@ class Worker:
                 self.snapshot(i, cell, before)
             else:
                 send(self.control, {"start": i})
-                outputs = self.execute(i, cell["source"])
-                send(self.control, {"done": i, "outputs": outputs})
+                outputs, lost = self.execute(i, cell["source"])
+                send(self.control, {"done": i, "outputs": outputs, "lost": lost})
         for name in patched(before):
             self.watch.flag("patched", f"replaced {name}")
         send(self.control, {"end": True})
@@ -108,7 +108,7 @@ class Worker:
             serve(self.ns, i, cell, {c["fd"] for c in self.job["cells"]} - {None}, self.watch, before)
 
     def execute(self, i, source):
-        """Run one cell -> what it showed, as data."""
+        """Run one cell -> what it showed, as data, and how many bytes more it printed."""
         out, err = Capped(self.job["output_bytes"]), Capped(self.job["output_bytes"])
         streams = sys.stdout, sys.stderr
         mine = [io.TextIOWrapper(io.BufferedWriter(s), "utf-8", errors="replace", write_through=True) for s in (out, err)]
@@ -134,7 +134,7 @@ class Worker:
             outputs.append({"result": shown[:self.job["output_bytes"]]})
         if failure:
             outputs.append({"error": failure})
-        return outputs
+        return outputs, out.lost + err.lost
 
     def _run(self, i, source):
         name = f"<cell {i + 1}>"

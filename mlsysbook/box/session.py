@@ -172,6 +172,8 @@ class Session:
                 elif "done" in message and busy and n == running:
                     busy, deadline = False, time.monotonic() + self.limits.cell_seconds
                     shown = clean_outputs(message.get("outputs"), self.limits.output_bytes)
+                    if type(message.get("lost")) is int and message["lost"] > 100 * self.limits.output_bytes:
+                        self._note("limit", f"cell {running + 1} printed {message['lost'] // MIB} MiB")
                     size += len(str(shown))
                     self.outcome.outputs[n] = shown if size < _OUTPUTS else clean_outputs(
                         [{"stream": "stderr", "text": "[this notebook shows too much; not kept]"}], 100)

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import stat
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +25,7 @@ MAX_SOURCE = 2 * MIB
 MAX_VALUES = 2_000_000                  # JSON values in a notebook; an empty list of 3 bytes takes 64 in memory
 MAX_FILES, MAX_FILE, MAX_TOTAL = 200, 10 * MIB, 50 * MIB
 NO_ANSWER = "YOUR ANSWER HERE"         # what nbgrader leaves for an answer in text; it scores such a text 0 by itself
+LIBRARIES = sys.stdlib_module_names | {"numpy", "matplotlib", "IPython", "ipywidgets", "mlsysbook", "mlsysim", "tinytorch", "staffml"}
 _IMAGES = {"image/png": b"\x89PNG", "image/jpeg": b"\xff\xd8\xff"}     # and how such data begins
 
 
@@ -80,6 +82,7 @@ def _read(folder, name, vetted):
         raise Unreadable(f"{name} is not a notebook")
     if nb.get("nbformat") != 4:
         nb = _upgraded(nb, name)
+        vetted.flag("damaged", f"{name} was of another notebook format; it was converted to format 4")
     cells = nb.get("cells")
     if type(cells) is not list or not all(type(c) is dict for c in cells):
         raise Unreadable(f"{name} has no list of cells")
@@ -205,10 +208,18 @@ def copy_files(folder, target, official_dir, vetted):
         vetted.flag("limit", f"{len(left)} file{'s' if len(left) > 1 else ''} left out, such as {left[0][:80]}: too large or too many")
     for path in sorted(Path(official_dir).iterdir()):
         if path.is_file() and path.suffix != ".ipynb":
-            if (target / path.name).is_dir():
-                vetted.flag("damaged", f"a folder stood in the place of {path.name}; the official file was put back")
-                shutil.rmtree(target / path.name)
-            (target / path.name).write_bytes(path.read_bytes())
+            _put_back(path, target / path.name, vetted)
+    for name in sorted({p.name.split(".")[0] for p in target.iterdir() if p.suffix == ".py" or p.is_dir()} & LIBRARIES):
+        vetted.flag("patched", f"{name} in the submission has the name of a library, and is not imported in its place")
+
+
+def _put_back(official, theirs, vetted):
+    if theirs.is_dir():
+        vetted.flag("damaged", f"a folder stood in the place of {official.name}; the official file was put back")
+        shutil.rmtree(theirs)
+    elif theirs.is_file() and theirs.read_bytes() != official.read_bytes():
+        vetted.flag("tamper", f"{official.name} is not as it was released; the official file was put back")
+    theirs.write_bytes(official.read_bytes())
 
 
 def _walk(folder, vetted, depth=0):

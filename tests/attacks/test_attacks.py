@@ -1,0 +1,75 @@
+"""Every attack through `grade_submission`: it gets what it earned, is seen, and reaches nothing outside."""
+
+import json
+import re
+import time
+
+import nbformat
+import pytest
+
+from mlsysbook.grading.submission import grade_submission
+from tests.attacks.attacks import ATTACKS, HONEST
+from tests.attacks.conftest import SECRET, Canary
+
+ROSTER = ("neighbour", *(a.name for a in HONEST))
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def outputs(nb):
+    """All text that the notebook's outputs show."""
+    return json.dumps([c.get("outputs") for c in nb["cells"]], ensure_ascii=False)
+
+
+def notes(record):
+    return [i["note"] for i in record["items"]] + [f["note"] for f in record["flags"]]
+
+
+def verify(attack, record, nb):
+    """What holds of every graded submission, whatever was in it, and what this one was to get."""
+    assert {i["name"]: i["score"] for i in record["items"] if i["kind"] != "rubric"} == pytest.approx(attack.wanted), notes(record)
+    assert record["fate"] == attack.fate
+    assert record["score"] == pytest.approx(sum(attack.wanted.values())) and record["score"] <= record["max_score"]
+    kinds = {f["kind"] for f in record["flags"]}
+    assert set(attack.flags) <= kinds, record["flags"]
+    assert kinds <= {"tamper", "identity", "escape", "limit", "patched", "damaged", "copied-variant", "timestamp"}
+    for i in record["items"]:
+        assert i["note"], "a score without a reason"
+    assert any(map(re.compile(attack.notes).search, notes(record))), notes(record)
+    if attack in HONEST:
+        assert record["flags"] == []
+    elif attack.loud:
+        assert record["flags"] or 0.0 in attack.wanted.values(), "nobody sees it"
+    shown = outputs(nb)
+    assert re.search(attack.shows, shown), shown
+    assert not re.search("PWNED|LEAK|" + Canary.WORD, shown + json.dumps([i["note"] for i in record["items"]]))
+    assert "PWNED" not in json.dumps(record)
+    for text in notes(record) + [t for c in nb["cells"] for t in strings(c.get("outputs"))]:
+        assert not _CONTROL.search(text), repr(text)
+    for c in nb["cells"]:
+        for o in c.get("outputs", ()):
+            assert set(o.get("data", ())) <= {"text/plain", "image/png"}
+    json.dumps(record, allow_nan=False).encode()
+    text = nbformat.writes(nbformat.from_dict(nb))
+    nbformat.validate(nbformat.reads(text, as_version=4))
+    assert len(text.encode()) < 5_000_000
+
+
+def strings(x):
+    if isinstance(x, str):
+        yield x
+    elif isinstance(x, dict | list):
+        for v in x.values() if isinstance(x, dict) else x:
+            yield from strings(v)
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: a.name)
+def test_attack(attack, course, libraries, world, canary, tmp_path, nothing_left):
+    attack.write(tmp_path, world, attack.name)
+    before = time.monotonic()
+    record, nb = grade_submission(
+        str(course.root), attack.assignment, attack.name, tmp_path, secret=SECRET, library=libraries[attack.assignment], roster=ROSTER
+    )
+    seconds = time.monotonic() - before
+    verify(attack, record, nb)
+    assert canary.unharmed() == []
+    assert seconds < attack.seconds
