@@ -1,7 +1,6 @@
-"""A small class, real Unix users and a running hub, for the tests of the hub's day.
+"""A class of the course, real Unix users and a running hub, for the tests of the hub.
 
-make_class() uses stock nbgrader commands on one hand-made notebook. To run the same day on the course's own assignments,
-give it another body and another ASSIGNMENT.
+Everything is done by the commands that a person types, as the Unix user who would type them.
 """
 
 import os
@@ -17,15 +16,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import nbformat
 import requests
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from mlsysbook import catalogue
 from mlsysbook.hub.supervise import descendants
 
 REPO = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-COURSE, ASSIGNMENT, NOTEBOOK = "tiny", "ps1", "squares"
+COURSE = catalogue.load().id
+LAB = catalogue.load().find("labs/v1_02_physics")
+ASSIGNMENT, NOTEBOOK = LAB.id, LAB.notebook
 ROOT = os.geteuid() == 0
 
 
@@ -40,6 +40,10 @@ class TestClass:
     instructor: str
     students: tuple[str, ...]
     passwords: dict = field(default_factory=dict)
+
+    def mlsys(self, *args):
+        """Run `mlsys class ...` as the instructor in the class folder."""
+        return run_as(self.instructor, [BIN / "mlsys", "class", *args], cwd=self.folder)
 
     def nbgrader(self, *args, user=None, cwd=None):
         """Run a stock nbgrader command as `user` (default: the instructor) in the class folder."""
@@ -99,54 +103,27 @@ def folder():
         shutil.rmtree(path)
 
 
-def make_class(tmp, passwords):
-    """A class with one released assignment: one autograded cell (2 points), one graded by hand (3 points)."""
+def make_class(tmp, passwords, formgraders=()):
+    """A class: the first of `passwords` makes it, the others are on its roster. formgraders: who may grade, if not the first."""
     names = list(passwords)
     instructor, students = names[0], tuple(names[1:] or names)
     made = TestClass(tmp / "class", tmp / "exchange", instructor, students, passwords)
-    source = made.folder / "source" / ASSIGNMENT
-    source.mkdir(parents=True)
-    nbformat.write(notebook(), source / f"{NOTEBOOK}.ipynb")
-    (made.folder / "class.yml").write_text(
-        f"course: {COURSE}\nexchange: {made.exchange}\ninstructors: [{instructor}]\n", encoding="utf-8")
-    (made.folder / "nbgrader_config.py").write_text(
-        "c = get_config()\n"
-        f"c.CourseDirectory.course_id = {COURSE!r}\n"
-        f"c.CourseDirectory.root = {str(made.folder)!r}\n"
-        f"c.Exchange.root = {str(made.exchange)!r}\n"
-        "c.Exchange.path_includes_course = True\n", encoding="utf-8")
+    made.folder.mkdir(0o700)
     (made.folder / "students.csv").write_text("id,first_name,last_name,email\n" + "".join(f"{s},,,\n" for s in students))
     if ROOT:
         account = pwd.getpwnam(instructor)
-        for path in [made.folder, *made.folder.rglob("*")]:
+        for path in (made.folder, made.folder / "students.csv"):
             os.chown(path, account.pw_uid, account.pw_gid)
-    made.nbgrader("db", "student", "import", "students.csv")
+    who = [word for name in formgraders or [instructor] for word in ("--instructor", name)]
+    made.mlsys("new", ".", "--exchange", made.exchange, *who)
+    said = made.mlsys("roster", "students.csv").stdout
+    assert f"{len(students)} students on the roster" in said
     return made
 
 
 def release(made):
     """After the hub has made the exchange."""
-    made.nbgrader("generate_assignment", ASSIGNMENT)
-    made.nbgrader("release_assignment", ASSIGNMENT)
-
-
-def notebook():
-    def marks(grade_id, **flags):
-        base = {"grade": False, "locked": False, "solution": False, "task": False, "schema_version": 3, "grade_id": grade_id}
-        return {"nbgrader": base | flags}
-
-    cells = [
-        new_markdown_cell("# Squares\nWrite `squares(n)`: the squares of 1 to n, in a list."),
-        new_code_cell("def squares(n):\n    ### BEGIN SOLUTION\n    return [i * i for i in range(1, n + 1)]\n    ### END SOLUTION",
-                      metadata=marks("squares", solution=True)),
-        new_code_cell("assert squares(3) == [1, 4, 9]\nassert squares(0) == []",
-                      metadata=marks("test_squares", grade=True, locked=True, points=2)),
-        new_markdown_cell("Why does summing the squares of 1 to n take time in proportion to $n$?",
-                          metadata=marks("explain", grade=True, solution=True, points=3)),
-    ]
-    for index, cell in enumerate(cells):
-        cell["id"] = f"cell-{index}"
-    return new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
+    made.mlsys("release", LAB.name, "--due", "2030-12-01 23:59 UTC")
 
 
 @dataclass
@@ -204,6 +181,7 @@ def running_hub(made, *options, port=18400):
 def log_of(made):
     path = made.folder / ".mlsys" / "hub" / "hub.log"
     return "\n" + path.read_text()[-4000:] if path.exists() else ""
+
 
 def token(hub, name, password):
     """Log in by the form and get an API token, as a person's own browser could. -> headers, or the status that refused it"""

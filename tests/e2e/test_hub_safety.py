@@ -59,7 +59,7 @@ def test_a_student_cannot_list_read_or_remove_the_submission_of_another(made, hu
     his = next(p for p in submissions(made) if p.name.startswith("mlsys-t-ben+"))
     assert shell("mlsys-t-ada", f"ls {inbound}").returncode != 0
     guess = his.name.rpartition("+")[0]                 # student, assignment and time can be guessed, the rest cannot
-    assert shell("mlsys-t-ada", f"cat {inbound}/{guess}*/squares.ipynb {inbound}/{guess}/squares.ipynb").returncode != 0
+    assert shell("mlsys-t-ada", f"cat {inbound}/{guess}*/{h.NOTEBOOK}.ipynb {inbound}/{guess}/{h.NOTEBOOK}.ipynb").returncode != 0
     assert shell("mlsys-t-ada", f"rm -rf {inbound}/*; mv {inbound} {inbound}-gone").returncode != 0
     # even with the name in hand, the folder cannot be taken away or replaced
     assert shell("mlsys-t-ada", f"mv '{his}' '{his}-gone'").returncode != 0
@@ -75,8 +75,8 @@ def test_a_student_cannot_replace_what_the_class_hands_out(made, hub):
 
 
 def test_a_student_cannot_read_the_class_folder_or_another_home(made, hub):
-    for attempt in (f"ls {made.folder}", f"cat {made.folder}/gradebook.db", f"cat {made.folder}/source/{h.ASSIGNMENT}/squares.ipynb",
-                    f"ls {made.folder}/.mlsys/hub", "ls ~mlsys-t-ben", "ls ~mlsys-t-prof"):
+    for attempt in (f"ls {made.folder}", f"cat {made.folder}/gradebook.db", f"cat {made.folder}/.mlsys/secret",
+                    f"cat {made.folder}/source/{h.ASSIGNMENT}/{h.NOTEBOOK}.ipynb", f"ls {made.folder}/.mlsys/hub", "ls ~mlsys-t-ben", "ls ~mlsys-t-prof"):
         assert shell("mlsys-t-ada", attempt).returncode != 0, attempt
 
 
@@ -156,8 +156,7 @@ def test_a_fresh_class_of_root_is_served_with_one_option():
     names = ("mlsys-t-new", "mlsys-t-newprof")
     with h.folder() as tmp:
         try:
-            made = h.make_class(tmp, {"root": None, names[0]: None})
-            (made.folder / "class.yml").write_text(f"course: {h.COURSE}\nexchange: {made.exchange}\ninstructors: [{names[1]}]\n")
+            made = h.make_class(tmp, {"root": None, names[0]: None}, formgraders=[names[1]])
             with h.running_hub(made, "--create-users", "--auth", "shared-password", port=18470) as hub:
                 assert f"making 2 Unix users: {names[1]}, {names[0]}" in hub.lines
                 assert made.folder.stat().st_uid == h.pwd.getpwnam(names[1]).pw_uid
