@@ -151,7 +151,8 @@ def _explain(spec):
 
 
 def _failure(spec, i, c, got, want, text):
-    called = ", ".join([describe(a) for a in c.args] + [f"{k}={describe(v)}" for k, v in c.kwargs.items()])
+    parts = [describe(a) for a in c.args] + [f"{k}={describe(v)}" for k, v in c.kwargs.items()]
+    called = (",\n" if any("\n" in part for part in parts) else ", ").join(parts)
     name = getattr(spec.call, "__name__", spec.name)
     lines = [f"{spec.name}: example {i + 1} of {len(spec.cases)} fails ({c.behaviour})" if c.behaviour != WORKED
              else f"{spec.name}: example {i + 1} of {len(spec.cases)} fails", f"  called   {name}({called})"]
