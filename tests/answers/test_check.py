@@ -35,6 +35,15 @@ def test_a_wrong_result_shows_call_got_wanted_and_reason(wanted):
     assert failed.value._render_traceback_() == [text]
 
 
+def test_arguments_that_take_several_lines_start_on_their_own(wanted):
+    with pytest.raises(CheckFailed) as failed:
+        check("double", [case(np.ones((2, 2)), np.zeros((2, 2)))], call=lambda x, y: x, properties=[prop("be None", lambda out, *a: False)],
+              compare=None)
+    called = str(failed.value).split("called")[1].split("got  ")[0].rstrip().splitlines()
+    assert len([line for line in called if "array of shape" in line]) == 2 and called[-1].endswith("])")
+    assert not any(line.count("array of shape") and line.lstrip().startswith("[") for line in called)
+
+
 def test_a_raised_error_is_shown_as_such(wanted):
     def broken(x):
         raise KeyError("gone")
