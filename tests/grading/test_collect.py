@@ -84,7 +84,7 @@ def test_no_link_is_followed(released, hand_in, tmp_path):
     got = contents(released.submitted("ada", TINY))
     assert set(got) == {"timestamp.txt", "submission_secret.txt"} and b"the answers" not in b"".join(got.values())
     assert {n["kind"] for n in found.notes} == {"escape"} and len(found.notes) == 4
-    assert any(f"is a link to {secret}" in n["note"] for n in notes(released, "ada"))
+    assert any(f"is a link to {intake.shown(str(secret))}" in n["note"] for n in notes(released, "ada"))
 
 
 def test_a_submission_that_is_itself_a_link_is_refused(released, hand_in, tmp_path):
