@@ -46,24 +46,23 @@ def used_in(source, forbid):
     return found_in([tree], forbid)
 
 
-def found_in(nodes, forbid, *, context=(), names=None, own=None):
+def found_in(nodes, forbid, *, names=None, own=None):
     """The same for a list of ast nodes.
 
-    context: nodes that the others build on, for the aliases that they make, without being judged themselves; or `names`,
-    which knows them already. own: names that the assignment defines itself; then an attribute of anything else that is
-    called like a forbidden one is a use too, as in `a.dot(b)`.
+    names: what their names stand for, where more is known than stands in them. own: names that the assignment defines
+    itself; then an attribute of anything else that is called like a forbidden one is a use too, as in `a.dot(b)`.
     """
     every = [n for root in nodes for n in ast.walk(root)]
-    return _Finder(every, names or Names([*nodes, *context]), forbid, own).find()
+    return _Finder(every, names or Names(nodes), forbid, own).find()
 
 
 class Names:
-    """What the names in some nodes stand for."""
+    """What the names in some nodes stand for, beside those that `base` knows."""
 
-    def __init__(self, nodes):
+    def __init__(self, nodes, base=None):
         every = [n for root in nodes for n in ast.walk(root)]
-        self.alias = {k: {v} for k, v in _CANON.items()}
-        self.modules = set(_CANON.values())
+        self.alias = {k: set(v) for k, v in base.alias.items()} if base else {k: {v} for k, v in _CANON.items()}
+        self.modules = set(base.modules) if base else set(_CANON.values())
         for n in every:
             self._bind(n)
         for _ in range(5):              # an alias of an alias may stand above it

@@ -8,6 +8,7 @@ instructor's.
 import ast
 import builtins
 import contextlib
+import functools
 import hashlib
 import json
 import math
@@ -93,15 +94,19 @@ def judge_check(ref, gid, cell, record, why, hidden, sources, files=None):
 
 def official(ref):
     """What the assignment itself brings to a solution: `given`, sources of its cells, and `own`, names that it defines."""
-    cells = [c for c in ref.cells if c.kind in ("given", "show", "solution", "check")]
+    return _official(tuple((c.kind, c.code) for c in ref.cells if c.kind in ("given", "show", "solution", "check")))
+
+
+@functools.lru_cache(maxsize=8)
+def _official(cells):
     own = set()
-    for c in cells:
-        for n in ast.walk(ast.parse(c.code)):
+    for _, text in cells:
+        for n in ast.walk(ast.parse(text)):
             if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
                 own.add(n.name)
             elif isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store):
                 own.add(n.attr)
-    return {"given": [c.code for c in cells if c.kind in ("given", "show")], "own": own}
+    return {"given": tuple(text for kind, text in cells if kind in ("given", "show")), "own": frozenset(own)}
 
 
 class TooLong(Exception):

@@ -7,6 +7,7 @@ run time, belongs to every solution, since nobody can tell what it reaches.
 
 import ast
 import dis
+import functools
 import re
 from importlib.util import find_spec
 
@@ -34,27 +35,33 @@ def forbidden(ids, sources, forbid, *, given=(), files=None, own=()):
         return [UNREADABLE]
     statements = {name: tree.body + [s for n in ast.walk(tree) for s in _timed(n)] for name, tree in trees.items()}
     libraries = {name: tree.body for name, text in (files or {}).items() if (tree := parse(text)) is not None}
-    context = [tree for tree in map(parse, given) if tree is not None]
-    opaque = Opaque(forbid, [*context, *trees.values()])
+    names, modules = _known(tuple(given))
+    everything = Names(trees.values(), names)
+
+    def opaque(node):
+        """What in a statement cannot be followed, and may therefore change any solution."""
+        return set(found_in([node], forbid, names=everything)) - set(forbid) - _MERELY_READ
+
     try:
-        kept, unknown = _reachable(ids, statements, libraries, context, opaque)
+        kept, unknown = _reachable(ids, statements, libraries, modules | _imported(trees.values()), opaque)
     except (RecursionError, MemoryError, SyntaxError, ValueError):      # what ast reads and the compiler does not
         return [UNREADABLE]
-    return sorted({*found_in(kept, forbid, context=context, own=set(own)), *(f"the unknown module {m}" for m in unknown)})
+    return sorted({*found_in(kept, forbid, names=Names(kept, names), own=own), *(f"the unknown module {m}" for m in unknown)})
 
 
-class Opaque:
-    """Says what in a statement cannot be followed, and may therefore change any solution."""
-
-    def __init__(self, forbid, context):
-        self.forbid, self.names = forbid, Names(context)
-
-    def __call__(self, node):
-        return set(found_in([node], self.forbid, names=self.names)) - set(self.forbid) - _MERELY_READ
+@functools.lru_cache(maxsize=8)
+def _known(given):
+    """What the assignment's own cells say of names, and which of those stand for modules."""
+    trees = [tree for tree in map(parse, given) if tree is not None]
+    return Names(trees), _imported(trees)
 
 
 def parse(text):
     """ast of a cell, magics read as what they run; an empty one for what cannot run either; None for what Python cannot read."""
+    return _parsed(text) if len(text) < 20_000 else _parse(text)
+
+
+def _parse(text):
     try:
         return ast.parse(text)
     except (SyntaxError, ValueError):
@@ -67,6 +74,9 @@ def parse(text):
         return ast.Module([], [])
     except (RecursionError, MemoryError):
         return None
+
+
+_parsed = functools.lru_cache(maxsize=256)(_parse)     # one cell is read for every check behind it
 
 
 def _plain(line, i):
@@ -91,9 +101,8 @@ def _timed(n):
                 yield from tree.body
 
 
-def _reachable(ids, statements, libraries, context, opaque):
+def _reachable(ids, statements, libraries, modules, opaque):
     """Statements of the solution and of what it uses or is changed by, and the modules among it that nobody knows."""
-    modules = _imported([n for body in statements.values() for n in body] + context)
     defines, changes, kept, queue, unknown = {}, {}, {}, [], set()
 
     def take(node):
