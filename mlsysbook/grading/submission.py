@@ -2,8 +2,10 @@
 
 import functools
 import json
+import os
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 import nbformat
@@ -115,6 +117,23 @@ def grade_submission(root, name, student, folder, *, secret, library, source=Non
     return record, json.loads(json.dumps(vetted.notebook))
 
 
+def ungraded(error, *, root, name, student, source=None, author=None, unsafe=False, **_):
+    """(Record, notebook) of a submission at which the grader itself failed: no points for now, the reason, and a flag."""
+    assignment, ref, official = loaded(root, name, source, author)
+    vetted = vet(official, os.devnull, assignment.notebook)
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    vetted.flags.clear()
+    vetted.flag("damaged", f"the grader failed on it: {type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno}); "
+                           "it is tried again by the next run")
+    items = [judge.item(gid, cell, 0.0, f"not graded: the grader failed ({type(error).__name__})") for gid, cell in ref.items.items()]
+    for made in items:
+        cell = next(c for c in vetted.notebook.cells if c.metadata.get("nbgrader", {}).get("grade_id") == made["id"])
+        if cell.cell_type == "code":
+            cell.outputs = verdict_outputs(made)
+    record = judge.summary(ref, student, items, vetted.flags, fate="failed", unsafe=bool(unsafe), seconds=0.0, ended="failed")
+    return record, json.loads(json.dumps(vetted.notebook))
+
+
 def of_class(classroom, course, a, student, *, library, roster, secret, unsafe):
     """Arguments of grade_submission for one student of a class; all of them can be sent to another process."""
     source, author = released_files(classroom, a)
@@ -153,6 +172,6 @@ def _is_graded(c):
 
 def verdict_outputs(made):
     """What a graded cell shows: one line, and the plain float that nbgrader's SaveAutoGrades reads."""
-    line = f"{made['name']}: {made['score']:g} of {made['points']:g}. {made['note']}\n"
+    line = f"{made['name']}: {made['score']:g} of {made['points']:g} points; {made['note']}\n"
     return [new_output("stream", name="stdout", text=line),
             new_output("execute_result", data={"text/plain": repr(made["score"])}, execution_count=1)]
