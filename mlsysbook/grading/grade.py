@@ -20,7 +20,7 @@ from ..box import command, library
 from ..build.build import write_atomically
 from ..catalogue import SIDECAR
 from ..errors import ClassError, CourseError
-from .submission import grade_submission, of_class, released_files
+from .submission import grade_submission, of_class, released_files, ungraded
 
 FORMAT = 1                              # of the graded record; a change grades everything again
 
@@ -62,7 +62,7 @@ def grade(classroom, course, assignments, *, students=None, jobs=None, force=Fal
             for future in concurrent.futures.as_completed(pending):
                 a, student, key = pending.pop(future)
                 record, nb = future.result()
-                record |= {"key": key, "format": FORMAT}
+                record |= {"key": key if record["fate"] != "failed" else None, "format": FORMAT}
                 records[a.id, student] = writer.save(a, student, record, nb)
                 progress(len(records), total, f"{a.id} {student}")
     finally:
@@ -76,8 +76,8 @@ def _job(arguments):
         return grade_submission(**arguments)
     except CourseError:
         raise
-    except Exception as error:
-        raise RuntimeError(f"grading {arguments['student']}'s {arguments['name']} failed: {type(error).__name__}: {error}") from error
+    except Exception as error:          # one submission's trouble, a fault of ours included, stays its own
+        return ungraded(error, **arguments)
 
 
 def _pool(jobs):

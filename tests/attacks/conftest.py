@@ -32,6 +32,20 @@ def course(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def kernel_course(tmp_path_factory):
+    """The same course with a Jupyter kernel inside the box."""
+    root = tmp_path_factory.mktemp("attacked") / "course"
+    shutil.copytree(COURSE, root)
+    text = (root / "course.yml").read_text()
+    for here, there in (("minutes: 5", "minutes: 5\n    executor: kernel"), ("402653184", "603979776"), ("processes: 24", "processes: 40")):
+        text = text.replace(here, there)
+    (root / "course.yml").write_text(text)
+    made = catalogue.load(root)
+    build(made, made.assignments)
+    return made
+
+
+@pytest.fixture(scope="session")
 def libraries(course):
     """What the box may import, by assignment name."""
     staged = {a.name: library.stage(course, a) for a in course.assignments}
@@ -99,7 +113,14 @@ class Canary:
             f"somebody called: {c}" for c in self.callers
         ]
 
-    def close(self):
+    @property
+    def places(self):
+        return {"PORT": self.port, "CLASS": self.folder, "TMP": self.tmp / "word", "HOME": self.home / "word"}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         self.tcp.close()
         self.unix.close()
         shutil.rmtree(self.home)
@@ -108,9 +129,8 @@ class Canary:
 
 @pytest.fixture(scope="session")
 def canary(tmp_path_factory):
-    made = Canary(tmp_path_factory.mktemp("class"))
-    yield made
-    made.close()
+    with Canary(tmp_path_factory.mktemp("class")) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
@@ -120,19 +140,8 @@ def world(course, canary):
     drill = course.find(DRILL)
     pool = json.loads((drill.source_dir / catalogue.SIDECAR).read_text())["variants"]
     v = pool[pick(course.id, drill.id, "neighbour", len(pool))]
-    return World(
-        notebooks,
-        course.id,
-        {
-            "PORT": canary.port,
-            "CLASS": canary.folder,
-            "TMP": canary.tmp / "word",
-            "HOME": canary.home / "word",
-            "COURSE": course.root,
-            "SECRET": SECRET.decode(),
-            "NEIGHBOURS_CACHE": 2 * v["layers"] * v["heads"] * 128 * 2 * 4096,
-        },
-    )
+    mine = {"COURSE": course.root, "SECRET": SECRET.decode(), "NEIGHBOURS_CACHE": 2 * v["layers"] * v["heads"] * 128 * 2 * 4096}
+    return World(notebooks, course.id, canary.places | mine)
 
 
 def leftovers(scratch):

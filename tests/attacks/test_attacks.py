@@ -62,14 +62,42 @@ def strings(x):
             yield from strings(v)
 
 
+def run(attack, course, libraries, world, folder, **more):
+    attack.write(folder, world, attack.name)
+    before = time.monotonic()
+    record, nb = grade_submission(str(course.root), attack.assignment, attack.name, folder, secret=SECRET,
+                                  library=libraries[attack.assignment], roster=ROSTER, **more)
+    return record, nb, time.monotonic() - before
+
+
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: a.name)
 def test_attack(attack, course, libraries, world, canary, tmp_path, nothing_left):
-    attack.write(tmp_path, world, attack.name)
-    before = time.monotonic()
-    record, nb = grade_submission(
-        str(course.root), attack.assignment, attack.name, tmp_path, secret=SECRET, library=libraries[attack.assignment], roster=ROSTER
-    )
-    seconds = time.monotonic() - before
+    record, nb, seconds = run(attack, course, libraries, world, tmp_path)
     verify(attack, record, nb)
     assert canary.unharmed() == []
     assert seconds < attack.seconds
+
+
+IN_A_KERNEL = ("equal_to_everything", "input_transformer", "own_check", "patched_numpy", "patched_courseware", "patched_json", "own_handler",
+               "walks_the_heap", "flood_of_checks", "crooked_values", "reads_the_host", "reads_the_solution",
+               "leaks_hidden_cases", "neighbours_variant", "links", "mixed_up", "escapes_and_scripts", "fork_bomb", "memory_hog", "disk_hog",
+               "stubborn_loop", "exits_at_once", "segfault", "survivor", "network", "writes_the_library", "privilege", "by_magic", "perfect")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attack", [a for a in ATTACKS if a.name in IN_A_KERNEL], ids=lambda a: a.name)
+def test_attack_on_a_notebook_that_has_a_kernel(attack, kernel_course, libraries, world, canary, tmp_path, nothing_left):
+    record, nb, seconds = run(attack, kernel_course, libraries, world, tmp_path)
+    verify(attack, record, nb)
+    assert canary.unharmed() == []
+    assert seconds < attack.seconds + 6
+
+
+@pytest.mark.parametrize("name", ["reads_the_host", "network"])
+def test_without_a_box_the_same_code_gets_out(name, course, libraries, world, tmp_path, scratch):
+    """So that what these tests look for can be found."""
+    attack = next(a for a in ATTACKS if a.name == name)
+    with Canary(tmp_path / "class") as canary:
+        record, nb, _ = run(attack, course, libraries, world.at(canary.places), tmp_path, unsafe=True)
+        assert "PWNED" in outputs(nb) and record["unsafe"]
+        assert canary.callers if name == "network" else Canary.WORD in outputs(nb)

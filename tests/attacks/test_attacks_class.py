@@ -1,5 +1,6 @@
 """All attacks together, as a class: `grade` in parallel with nbgrader's gradebook, then stock `nbgrader autograde` on the same tree."""
 
+import concurrent.futures
 import json
 import os
 import subprocess
@@ -10,13 +11,14 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from mlsysbook.grading import release
+from mlsysbook.grading import release, submission
 from mlsysbook.grading.classroom import Classroom
 from mlsysbook.grading.feedback import feedback
 from mlsysbook.grading.grade import grade
 from tests.attacks.attacks import ATTACKS, FORBIDDEN, HONEST
 from tests.attacks.conftest import Canary
 from tests.attacks.test_attacks import verify
+from tests.attacks.world import CODE
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("attacks")]
 NBGRADER = Path(sys.executable).parent / "nbgrader"
@@ -101,6 +103,41 @@ def test_grading_again_changes_nothing(attacked, graded, course):
     with attacked.at_work():
         again = grade(attacked, course, course.assignments, jobs=2)
     assert {r["student"]: r for r in again} == graded[0] and scores(attacked) == before
+
+
+class Inline:
+    """An executor that does the work here, so that a test can reach into it."""
+
+    def submit(self, call, *arguments):
+        done = concurrent.futures.Future()
+        done.set_result(call(*arguments))
+        return done
+
+
+def test_a_fault_of_the_grader_costs_one_submission_and_is_tried_again(course, world, tmp_path, monkeypatch):
+    classroom = Classroom.new(tmp_path / "class", course_id=course.id, exchange=tmp_path / "exchange", check_owner=False)
+    a = course.find(CODE)
+    with classroom.at_work():
+        release.release(classroom, course, [a])
+        for attack in HONEST[:1] + HONEST[2:3]:
+            folder = classroom.submitted(attack.name, a.id)
+            folder.mkdir(parents=True)
+            attack.write(folder, world, attack.name)
+        sound = submission.vet
+
+        def faulty(official, folder, name):
+            if "perfect" in str(folder):
+                raise RecursionError("a fault of ours")
+            return sound(official, folder, name)
+
+        monkeypatch.setattr(submission, "vet", faulty)
+        first = {r["student"]: r for r in grade(classroom, course, [a], executor=Inline())}
+        assert first["partial"]["score"] == sum(HONEST[2].wanted.values())
+        assert (first["perfect"]["score"], first["perfect"]["fate"]) == (0, "failed") and scores(classroom)["perfect"]["check-product"] == 0
+        assert "RecursionError: a fault of ours" in first["perfect"]["flags"][0]["note"]
+        monkeypatch.undo()
+        again = {r["student"]: r for r in grade(classroom, course, [a], executor=Inline())}
+    assert again["perfect"]["score"] == 9 and again["partial"] == first["partial"] and scores(classroom)["perfect"]["check-product"] == 3
 
 
 def test_feedback_tells_no_student_a_hidden_case(attacked, graded, course):

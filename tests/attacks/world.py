@@ -3,7 +3,7 @@
 import json
 import re
 import textwrap
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mlsysbook.answers import predict
@@ -25,6 +25,10 @@ class World:
         for name, value in self.places.items():
             text = text.replace(f"@{name}@", str(value))
         return text
+
+    def at(self, places):
+        """The same world elsewhere."""
+        return replace(self, places=self.places | places)
 
     def notebook(self, assignment):
         """A fresh copy of the notebook with the reference's solutions in it: an honest, perfect submission."""
