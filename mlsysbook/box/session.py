@@ -140,58 +140,75 @@ class Session:
 
     def _ordinary(self, cells):
         """Follow the worker through the ordinary cells until it ends, dies, or its time is up."""
-        running, busy, interrupted, size = None, False, False, 0
-        deadline = time.monotonic() + 30
+        self.running, self.busy, self.interrupted, self.shown = None, False, False, 0
+        self.deadline = time.monotonic() + 30
         while True:
-            got = self._wait(self.control, min(deadline, self.end))
+            got = self._wait(self.control, min(self.deadline, self.end))
             if got is None:
-                late = "the whole run" if time.monotonic() >= self.end else f"cell {running + 1}" if running is not None else "the start"
-                if interrupted or running is None or late == "the whole run":
-                    self._cut(f"{late} did not end in its time, and did not stop when asked")
+                if not self._interrupt():
                     return
-                self._kill(self.worker, signal.SIGINT)
-                self._note("limit", f"cell {running + 1} ran longer than {self.limits.cell_seconds:g} s")
-                interrupted, deadline = True, time.monotonic() + _GRACE
                 continue
             pid, message = got
             if self.supervisor is None:
                 self.supervisor = pid
             elif pid == self.supervisor:
                 if "exit" in message:
-                    self._died(running)
+                    self._died(self.running)
                     return
             elif self.worker not in (None, pid):
                 self._foreign(message, pid)
             else:
                 self.worker = pid
-                n = message.get("start", message.get("done", message.get("nofork")))
-                n = n if type(n) is int and 0 <= n < len(cells) else None
-                if "start" in message and not busy and n is not None and n > (-1 if running is None else running) and not cells[n].graded:
-                    running, busy, interrupted = n, True, False
-                    deadline = time.monotonic() + self.limits.cell_seconds
-                elif "done" in message and busy and n == running:
-                    busy, deadline = False, time.monotonic() + self.limits.cell_seconds
-                    shown = clean_outputs(message.get("outputs"), self.limits.output_bytes)
-                    if type(message.get("lost")) is int and message["lost"] > 100 * self.limits.output_bytes:
-                        self._note("limit", f"cell {running + 1} printed {message['lost'] // MIB} MiB")
-                    size += len(str(shown))
-                    self.outcome.outputs[n] = shown if size < _OUTPUTS else clean_outputs(
-                        [{"stream": "stderr", "text": "[this notebook shows too much; not kept]"}], 100)
-                elif "nofork" in message and not busy and n in self.channels:
-                    self.outcome.notes[n] = "it could not be started: too many processes"
-                    self._note("limit", self.outcome.notes[n])
-                elif message.get("end") is True and not busy:
-                    if self.outcome.ended != "finished":        # it said that it could not go on, and did
-                        self.outcome.ended = "finished"
-                        self._foreign({})
+                if self._progress(message, cells):
                     return
-                elif "broken" in message:
-                    self.outcome.ended = f"the notebook could not be run: {line(message['broken'])}"
-                elif "spoilt" in message:
-                    self._note("patched", f"a cell sent {message['spoilt']} to the grader")
-                    raise Closed(f"it sent {message['spoilt']}")
-                else:
-                    self._foreign(message)
+
+    def _interrupt(self):
+        """A cell's time is up: ask the worker to stop, and the second time, or at the end of all time, end it. -> whether it was asked."""
+        late = "the whole run" if time.monotonic() >= self.end else "the start" if self.running is None else f"cell {self.running + 1}"
+        if self.interrupted or self.running is None or late == "the whole run":
+            self._cut(f"{late} did not end in its time, and did not stop when asked")
+            return False
+        self._kill(self.worker, signal.SIGINT)
+        self._note("limit", f"cell {self.running + 1} ran longer than {self.limits.cell_seconds:g} s")
+        self.interrupted, self.deadline = True, time.monotonic() + _GRACE
+        return True
+
+    def _progress(self, message, cells):
+        """A message from the worker, taken only where it is due. -> whether all ordinary cells have run."""
+        n = message.get("start", message.get("done", message.get("nofork")))
+        n = n if type(n) is int and 0 <= n < len(cells) else None
+        last = -1 if self.running is None else self.running
+        if "start" in message and not self.busy and n is not None and n > last and not cells[n].graded:
+            self.running, self.busy, self.interrupted = n, True, False
+            self.deadline = time.monotonic() + self.limits.cell_seconds
+        elif "done" in message and self.busy and n == self.running:
+            self.busy, self.deadline = False, time.monotonic() + self.limits.cell_seconds
+            self._keep(n, message)
+        elif "nofork" in message and not self.busy and n in self.channels:
+            self.outcome.notes[n] = "it could not be started: too many processes"
+            self._note("limit", self.outcome.notes[n])
+        elif message.get("end") is True and not self.busy:
+            if self.outcome.ended != "finished":        # it said that it could not go on, and did
+                self.outcome.ended = "finished"
+                self._foreign({})
+            return True
+        elif "broken" in message:
+            self.outcome.ended = f"the notebook could not be run: {line(message['broken'])}"
+        elif "spoilt" in message:
+            self._note("patched", f"a cell sent {message['spoilt']} to the grader")
+            raise Closed(f"it sent {message['spoilt']}")
+        else:
+            self._foreign(message)
+        return False
+
+    def _keep(self, n, message):
+        """The outputs of cell n, within what one cell and one notebook may show."""
+        lost, shown = message.get("lost"), clean_outputs(message.get("outputs"), self.limits.output_bytes)
+        if type(lost) is int and lost > 100 * self.limits.output_bytes:
+            self._note("limit", f"cell {n + 1} printed {lost // MIB} MiB")
+        self.shown += len(str(shown))
+        too_much = [{"stream": "stderr", "text": "[this notebook shows too much; not kept]"}]
+        self.outcome.outputs[n] = shown if self.shown < _OUTPUTS else clean_outputs(too_much, 100)
 
     def _died(self, running):
         where = f"while cell {running + 1} ran" if running is not None else "before the first cell"
