@@ -2,8 +2,9 @@
 
     .venv/bin/python benchmarks/grading.py [--submissions 60] [--rounds 2]
 
-small: the KV-cache drill, solved; nearly all the time is start-up. heavy: a notebook whose student code computes in pure Python. Stock is `nbgrader autograde` with nbgrader's own configuration: it runs the notebooks in a kernel and
-judges nothing. Ours is `mlsys class grade`: vetted, boxed, judged on hidden cases.
+small: the KV-cache drill, solved; nearly all the time is start-up. heavy: a notebook whose student code computes in pure
+Python. Stock is `nbgrader autograde` with nbgrader's own configuration: it runs the notebooks in a kernel and judges nothing.
+Ours is `mlsys class grade`: vetted, boxed, judged on hidden cases.
 """
 
 import argparse
@@ -163,8 +164,8 @@ brackets. Machine: {machine}. {versions}.
 {rows}
 
 *small*: the KV-cache drill, solved; stock spends its time on kernels that start and stop. *heavy*: a notebook whose student
-code computes in pure Python, {heavy:.2f} s more of stock's time a submission; two cores can at most halve that part. Stock runs the cells and believes what they say; ours
-also vets the file, closes the box, runs hidden cases and judges them outside.
+code computes in pure Python, {heavy:.2f} s more of stock's time a submission; two cores can at most halve that part.
+Stock runs the cells and believes what they say; ours also vets the file, closes the box, runs hidden cases and judges them outside.
 
 Memory is the proportional set size of all processes, sampled four times a second. Ours holds one submission a core at a time, each
 within the limits of its box (2 GiB unless course.yml says otherwise), so it does not grow with the class.
