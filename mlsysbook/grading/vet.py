@@ -24,6 +24,7 @@ MAX_CELLS = 2_000
 MAX_SOURCE = 2 * MIB
 MAX_VALUES = 2_000_000                  # JSON values in a notebook; an empty list of 3 bytes takes 64 in memory
 MAX_FILES, MAX_FILE, MAX_TOTAL = 200, 10 * MIB, 50 * MIB
+MAX_ENTRIES = 2_000
 NO_ANSWER = "YOUR ANSWER HERE"         # what nbgrader leaves for an answer in text; it scores such a text 0 by itself
 LIBRARIES = sys.stdlib_module_names | {"numpy", "matplotlib", "IPython", "ipywidgets", "mlsysbook", "mlsysim", "tinytorch", "staffml"}
 _IMAGES = {"image/png": b"\x89PNG", "image/jpeg": b"\xff\xd8\xff"}     # and how such data begins
@@ -195,10 +196,10 @@ def _merge(official, cells, vetted):
 def copy_files(folder, target, official_dir, vetted):
     """Copy the student's small regular files to `target`, then the official ones over them. Links and the rest are noted."""
     target, total, count, left = Path(target), 0, 0, []
-    for path in _walk(Path(folder), vetted):
+    for path, size in _walk(Path(folder), vetted, [MAX_ENTRIES]):
         relative = path.relative_to(folder)
-        data = read_file(path, MAX_FILE) if count < MAX_FILES else None
-        if data is None or total + len(data) > MAX_TOTAL:
+        data = read_file(path, MAX_FILE) if count < MAX_FILES and total + size <= MAX_TOTAL else None
+        if data is None or total + len(data) > MAX_TOTAL:       # it may have grown since it was looked at
             left.append(str(relative))
             continue
         total, count = total + len(data), count + 1
@@ -222,23 +223,27 @@ def _put_back(official, theirs, vetted):
     theirs.write_bytes(official.read_bytes())
 
 
-def _walk(folder, vetted, depth=0):
+def _walk(folder, vetted, budget, depth=0):
+    """Plain files below a folder, with their sizes. budget: [entries that may still be looked at]."""
     try:
         entries = sorted(os.scandir(folder), key=lambda e: e.name)
     except OSError:
         return
-    if len(entries) > 1000:
-        vetted.flag("limit", f"{len(entries)} entries in a folder of the submission; the first 1000 were looked at")
-    for e in entries[:1000]:
+    for e in entries:
+        budget[0] -= 1
+        if budget[0] < 0:
+            if budget[0] == -1:
+                vetted.flag("limit", f"more than {MAX_ENTRIES} entries in the submission folder; the rest was not looked at")
+            return
         if e.is_symlink():
             vetted.flag("escape", f"link {e.name[:80]} in the submission folder was not followed")
         elif e.is_dir(follow_symlinks=False):
             if depth < 4 and not e.name.startswith("."):
-                yield from _walk(Path(e.path), vetted, depth + 1)
+                yield from _walk(Path(e.path), vetted, budget, depth + 1)
         elif not e.is_file(follow_symlinks=False):
             vetted.flag("escape", f"{e.name[:80]} in the submission folder is neither a file nor a folder; it was left out")
         elif not e.name.endswith(".ipynb") and not e.name.startswith("."):
-            yield Path(e.path)
+            yield Path(e.path), e.stat(follow_symlinks=False).st_size
 
 
 def _regular(path):
