@@ -357,8 +357,9 @@ class Session:
 
     def _stop(self):
         if self.process is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+            if self.process.poll() is None:             # once it has been waited for, its number may be another's
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             if self.outcome.ended.startswith("the box stopped answering") and not self.outcome.outputs:
                 self.log.seek(0)
