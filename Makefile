@@ -51,6 +51,7 @@ $(STAMP): setup.cfg setup.py pyproject.toml $(KERNELS)
 	@deploy/setup/environment "$(PYTHON)"
 	@echo "setup: the course and what it needs (minutes the first time)"
 	@$(PIP) --editable '.[hub,test]' >$(VENV)/setup.log 2>&1 || { tail -n 20 $(VENV)/setup.log; exit 1; }
+	@$(BIN)/jupyter labextension disable --level=sys_prefix "@jupyterlab/apputils-extension:announcements" 2>/dev/null
 	@echo "setup: tinytorch $$($(BIN)/python -m tinytorch.backend)"
 	@touch $@
 

@@ -1,5 +1,5 @@
 """What every test may rely on: properties without deadlines, a seeded generator, both backends of tinytorch, markers.
-Under CI a missing browser is a failure, elsewhere a skip with its reason."""
+Under CI a missing browser or Node is a failure, elsewhere a skip with its reason."""
 
 import os
 import shutil
@@ -25,6 +25,8 @@ def pytest_runtest_setup(item):
         pytest.skip("needs root, to make users")
     if item.get_closest_marker("browser") and CHROMIUM is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("no chromium here: make test installs it")
+    if item.get_closest_marker("node") and shutil.which("node") is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("no Node here: make test installs it")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import json
 import os
 import re
 import shutil
@@ -155,3 +156,8 @@ def test_a_missing_program_without_apt_is_one_line(tmp_path, required, code):
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("setup: missing bwrap node (this system has no apt-get): install it by hand")
     assert "bubblewrap nodejs" in done.stderr and "coreutils" not in done.stderr
+
+
+def test_setup_turns_off_what_jupyterlab_fetches_by_itself():
+    settings = json.loads((Path(sys.prefix) / "etc" / "jupyter" / "labconfig" / "page_config.json").read_text())
+    assert settings["disabledExtensions"]["@jupyterlab/apputils-extension:announcements"] is True

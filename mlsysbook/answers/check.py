@@ -1,7 +1,7 @@
 """check: run the student's function on cases. At the keyboard it explains; in the box it only records."""
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from . import mode
 from .compare import difference
@@ -53,7 +53,6 @@ class CheckSpec:
     atol: float | None = None
     properties: tuple = ()
     forbid: tuple = ()
-    results: list = field(default_factory=list, compare=False)
 
 
 def case(*args, behaviour=WORKED, **kwargs):

@@ -64,7 +64,7 @@ def encode(x, depth=0):
     np = sys.modules.get("numpy")
     if np is not None:
         if t is np.ndarray or issubclass(t, np.generic):
-            return _encode_array(np, x, scalar=t is not np.ndarray)
+            return encode_array(np, x, scalar=t is not np.ndarray)
         if isinstance(x, np.dtype):
             return {"dtype": np.dtype.__str__(x)}
         if issubclass(t, np.ndarray):
@@ -72,11 +72,11 @@ def encode(x, depth=0):
         if callable(getattr(x, "numpy", None)):
             array = x.numpy()
             if type(array) is np.ndarray:
-                return {"o": t.__name__, "a": _encode_array(np, array)}
+                return {"o": t.__name__, "a": encode_array(np, array)}
     return {"type": t.__name__}
 
 
-def _encode_array(np, x, scalar=False):
+def encode_array(np, x, scalar=False):
     x = np.asarray(x)
     if x.dtype.kind not in _KINDS:
         return {"type": f"ndarray of {x.dtype}"}

@@ -292,7 +292,7 @@ class Driver:
         """A message of the kernel, or None for what is not one: student code may write to these sockets too."""
         try:
             message = self.session.recv(source, zmq.NOBLOCK)[1]
-        except Exception:
+        except Exception:               # a hostile message can make any part of the library raise; it is dropped, and the limits still hold
             return None
         whole = message and all(type(message.get(k)) is dict for k in ("header", "parent_header", "content"))
         return message if whole else None

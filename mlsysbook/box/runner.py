@@ -276,7 +276,7 @@ def _trace(error):
             return "".join(traceback.format_exception_only(error))
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith("<cell ")]
         return "".join(traceback.format_list(frames[-8:]) + traceback.format_exception_only(error))
-    except BaseException:
+    except BaseException:               # an error whose own text fails; its name is shown all the same
         return ""
 
 

@@ -1,12 +1,11 @@
 """mlsys build: author sources → source/, sidecars and exported modules; with check=True, tell what differs instead."""
 
 import json
-import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import atomic
 from ..catalogue import SIDECAR
 from . import export, notebook
 from .reference import load
@@ -55,8 +54,7 @@ def _put(path, text, check):
         return Change(path, "same")
     if check:
         return Change(path, "missing" if old is None else "differs")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, data)
+    atomic.write(path, data)
     return Change(path, "written")
 
 
@@ -68,16 +66,3 @@ def _strays(a, wanted, check):
         for p in found:
             shutil.rmtree(p) if p.is_dir() else p.unlink()
     return [Change(p, "stray") for p in found]
-
-
-def write_atomically(path, data):
-    """Write bytes so that a reader, or a crash, sees the old file or the new one and nothing between."""
-    fd, tmp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(fd, "wb") as f:
-            f.write(data)
-        os.chmod(tmp, 0o644)
-        os.replace(tmp, path)
-    except BaseException:
-        os.unlink(tmp)
-        raise

@@ -93,7 +93,7 @@ def _unit_of(reference, name):
     pool = reference.pool or [{}]
     units = {reference.key(name, v).unit for v in pool}
     if len(units) != 1:
-        raise reference._cell("key", name).error(f"the unit differs between variants: {', '.join(sorted(units))}")
+        raise reference.cell("key", name).error(f"the unit differs between variants: {', '.join(sorted(units))}")
     return units.pop()
 
 
@@ -113,12 +113,12 @@ def _rounded(outcome):
 def _rounded_array(d):
     import numpy as np
 
-    from ..answers.record import _encode_array, decode
+    from ..answers.record import decode, encode_array
 
     x = decode(d)
     digits = {2: 3, 4: 6, 8: 12}[x.dtype.itemsize]
     flat = [float(f"{v:.{digits}g}") if np.isfinite(v) else float(v) for v in np.ravel(x).astype(np.float64)]
-    return _encode_array(np, np.array(flat, x.dtype).reshape(np.shape(x)), d["scalar"])
+    return encode_array(np, np.array(flat, x.dtype).reshape(np.shape(x)), d["scalar"])
 
 
 def validate(reference, nb):
@@ -147,7 +147,7 @@ def _check_answers(reference):
     v = reference.pool[0] if reference.pool else {}
     for name, text in reference.answers.items():
         key = reference.key(name, v)
-        cell = reference._cell("answer", name)
+        cell = reference.cell("answer", name)
         try:
             value, _ = read(name, text, key.unit)
         except AnswerUnreadable as error:
@@ -160,7 +160,7 @@ def _check_hidden(reference, name):
     """Draw hidden cases once: they must be plain data, and the core behaviour must want at least one value."""
     import numpy as np
 
-    cell = reference._cell("hidden", name)
+    cell = reference.cell("hidden", name)
     try:
         cases = reference.hidden_cases(name, np.random.default_rng(0))
     except SourceError:

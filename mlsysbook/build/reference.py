@@ -47,14 +47,14 @@ class Reference:
         """The Key of answer `name` for variant v."""
         made = self.keys[name](v)
         if not isinstance(made, Key):
-            raise self._cell("key", name).error(f"key(v) must return a Key, got {type(made).__name__}")
+            raise self.cell("key", name).error(f"key(v) must return a Key, got {type(made).__name__}")
         return made
 
     def hidden_cases(self, name, rng):
         """Hidden cases of check `name` drawn from a generator -> list of Case, the core behaviour first."""
         cases = list(self.hidden[name](rng))
         if not cases or any(c.behaviour == WORKED for c in cases):
-            raise self._cell("hidden", name).error("cases(rng) must yield cases, each with a behaviour")
+            raise self.cell("hidden", name).error("cases(rng) must yield cases, each with a behaviour")
         return cases
 
     def outcomes(self, name, cases):
@@ -63,11 +63,12 @@ class Reference:
             made = [run_case(self.checks[name].call, c) for c in cases]
         for c, outcome in zip(cases, made, strict=True):
             if outcome.get("raised", [""])[0] in _SLIPS:
-                raise self._cell("check", name).error(f"the reference raises {outcome['raised'][0]} on {c.args!r:.80}: "
+                raise self.cell("check", name).error(f"the reference raises {outcome['raised'][0]} on {c.args!r:.80}: "
                                                       f"{outcome['message']}")
         return made
 
-    def _cell(self, kind, name):
+    def cell(self, kind, name):
+        """The cell of that kind and name."""
         return next(c for c in self.cells if c.kind == kind and c.name == name)
 
 

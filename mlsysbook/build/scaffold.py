@@ -2,8 +2,8 @@
 
 import re
 
+from .. import atomic
 from ..errors import CatalogueError
-from .build import write_atomically
 
 KINDS = {"module": "tinytorch", "lab": "labs", "drill": "drills"}
 
@@ -68,9 +68,8 @@ def scaffold(course, kind, name, title=""):
     if path.exists() or any(a.name == full for a in course.assignments):
         raise CatalogueError(f"{full} exists already; nothing was written")
     title = title or name.replace("_", " ").capitalize()
-    path.parent.mkdir(parents=True)
-    write_atomically(path, (_HEAD.format(title=title) + _FUNCTION + _ANSWER).encode())
+    atomic.write(path, (_HEAD.format(title=title) + _FUNCTION + _ANSWER).encode())
     entry = f'  - name: {full}\n    title: "{title}"\n    points: 10\n    minutes: 45\n'
     catalogue = course.root / "course.yml"
-    write_atomically(catalogue, catalogue.read_bytes().rstrip(b"\n") + b"\n" + entry.encode())
+    atomic.write(catalogue, catalogue.read_bytes().rstrip(b"\n") + b"\n" + entry.encode())
     return path

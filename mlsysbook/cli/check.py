@@ -22,7 +22,7 @@ def check(notebook: Annotated[Path, typer.Argument(help="The notebook that was f
     with console.status(f"running {notebook}"):
         shown = visible(notebook, unsafe=unsafe)
     for item in shown.items:
-        mark = "[green]right[/]" if item.ok and item.points_known else "[green]ready[/]" if item.ok else "[red]not yet[/]"
+        mark = "[green]right[/]" if item.ok and item.judged else "[green]ready[/]" if item.ok else "[red]not yet[/]"
         console.print(f"{mark:20} {item.name}", highlight=False)
         if not item.ok:
             console.print(item.text, style="dim", markup=False, highlight=False, soft_wrap=True)

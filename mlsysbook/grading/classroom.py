@@ -19,8 +19,8 @@ from pathlib import Path
 
 import yaml
 
+from .. import atomic
 from ..errors import ClassError
-from . import atomic
 from .deadlines import Due, LatePolicy, due, duration, spell, stamp
 from .vet import read_file
 

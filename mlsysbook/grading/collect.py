@@ -17,8 +17,9 @@ from pathlib import Path
 
 from nbgrader.exchange.default import ExchangeCollect
 
+from .. import atomic
 from ..errors import ClassError
-from . import atomic, roster
+from . import roster
 from .classroom import Classroom
 from .config import IGNORED
 from .deadlines import stamp

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nbgrader.plugins import ExportPlugin
 
-from . import atomic
+from .. import atomic
 from .classroom import Classroom
 
 COLUMNS = ("assignment", "duedate", "timestamp", "student_id", "last_name", "first_name", "email", "raw_score",

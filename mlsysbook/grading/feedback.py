@@ -17,8 +17,9 @@ from nbgrader.preprocessors import NbGraderPreprocessor
 from nbgrader.utils import notebook_hash
 from traitlets import List, Unicode, default
 
+from .. import atomic
 from ..catalogue import SIDECAR
-from . import atomic, late
+from . import late
 from .classroom import Classroom
 from .deadlines import show
 from .inert import Inert, markdown, visible

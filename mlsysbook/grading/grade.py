@@ -16,8 +16,8 @@ from pathlib import Path
 
 import nbformat
 
+from .. import atomic
 from ..box import command, library
-from ..build.build import write_atomically
 from ..catalogue import SIDECAR
 from ..errors import ClassError, CourseError
 from .submission import grade_submission, of_class, released_files, ungraded
@@ -175,9 +175,7 @@ class Writer:
             nb, resources = step.preprocess(nb, resources)
         record["submitted_at"] = stamp.isoformat() + "Z" if stamp else None
         self._autograded(a, student, nb)
-        path = self.classroom.graded_path(a.id, student)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
+        atomic.write_json(self.classroom.graded_path(a.id, student), record)
         return record
 
     def _autograded(self, a, student, nb):

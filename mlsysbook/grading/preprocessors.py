@@ -5,8 +5,6 @@ back; BoxAndJudge takes the place of nbgrader's Execute. SaveAutoGrades and the 
 `mlsys class grade` does the same work in parallel; both give the same scores.
 """
 
-import json
-import os
 import shutil
 from pathlib import Path
 
@@ -16,14 +14,11 @@ from nbformat.v4 import new_notebook
 from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets import Bool, Unicode
 
-from .. import catalogue
+from .. import atomic, catalogue
 from ..box import command, library
-from ..build.build import write_atomically
 from .classroom import Classroom
 from .submission import grade_submission, loaded, of_class, released_files
 from .vet import vet
-
-_FLAGS = "mlsys"                        # notebook metadata that carries vet's findings from one pass to the next
 
 
 class TolerantExporter(NotebookExporter):
@@ -49,9 +44,7 @@ class Vet(NbGraderPreprocessor):
         classroom = Classroom.open(self.class_root)
         a = catalogue.load(self.course_root).find(who["assignment"])
         _, _, official = loaded(self.course_root, a.name, *released_files(classroom, a))
-        vetted = vet(official, classroom.submitted(who["student"], a.id), a.notebook)
-        vetted.notebook.metadata[_FLAGS] = {"fate": vetted.fate}
-        return vetted.notebook, resources
+        return vet(official, classroom.submitted(who["student"], a.id), a.notebook).notebook, resources
 
 
 class BoxAndJudge(NbGraderPreprocessor):
@@ -73,9 +66,7 @@ class BoxAndJudge(NbGraderPreprocessor):
                                                        secret=classroom.secret(), unsafe=self.unsafe))
         finally:
             shutil.rmtree(staged, ignore_errors=True)
-        path = classroom.graded_path(who["assignment"], who["student"])
-        os.makedirs(path.parent, exist_ok=True)
-        write_atomically(path, (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
+        atomic.write_json(classroom.graded_path(a.id, who["student"]), record)
         made = nbformat.from_dict(made)
         for ours, theirs in zip(made.cells, nb.cells, strict=False):
             if ours.id == theirs.id and "nbgrader" in theirs.metadata:

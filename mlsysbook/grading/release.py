@@ -11,8 +11,8 @@ from pathlib import Path
 
 from nbgrader.exchange.default import ExchangeReleaseAssignment
 
+from .. import atomic
 from ..errors import ClassError, HubError
-from . import atomic
 from .nbg import succeed
 
 

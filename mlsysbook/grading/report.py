@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
-from . import atomic, charts, late
+from .. import atomic
+from . import charts, late
 from . import statistics as s
 from .deadlines import show
 from .feedback import TEMPLATES, environment, lateness

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from . import atomic
+from .. import atomic
 from .collect import waiting
 from .deadlines import show
 

@@ -29,7 +29,8 @@ class Item:
     text: str
 
     @property
-    def points_known(self):
+    def judged(self):
+        """Whether ok says that it is right; an answer or a prediction is only read."""
         return self.kind == "check"
 
 

@@ -20,7 +20,7 @@ from tests.attacks.conftest import Canary
 from tests.attacks.test_attacks import verify
 from tests.attacks.world import CODE
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("attacks")]
+pytestmark = pytest.mark.slow
 NBGRADER = Path(sys.executable).parent / "nbgrader"
 STAMPS = (
     "2026-01-01 00:00:00 UTC",

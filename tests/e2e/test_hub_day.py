@@ -5,15 +5,13 @@ As root with real Unix users and PAM; otherwise one user in both parts. Screensh
 """
 
 import json
-import shutil
 from contextlib import contextmanager
 
 import pytest
+from playwright import sync_api as playwright
 
 from mlsysbook.grading.classroom import Classroom
 from tests.e2e import hub_class as h
-
-playwright = pytest.importorskip("playwright.sync_api", reason="needs the test extra: playwright")
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
@@ -28,7 +26,7 @@ RUBRIC = "rubric-placement"
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
-    pytest.mark.skipif(not shutil.which("node"), reason="no Node for the hub's proxy"),
+    pytest.mark.node,
 ]
 
 

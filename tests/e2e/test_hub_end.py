@@ -12,7 +12,7 @@ import requests
 from tests.e2e import hub_class as h
 
 pytestmark = [pytest.mark.root, pytest.mark.slow,
-              pytest.mark.skipif(not h.shutil.which("node"), reason="no Node for the hub's proxy")]
+              pytest.mark.node]
 
 
 @pytest.fixture(scope="module")

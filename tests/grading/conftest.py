@@ -9,8 +9,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from mlsysbook import catalogue
-from mlsysbook.grading import atomic, collect, release, roster
+from mlsysbook import atomic, catalogue
+from mlsysbook.grading import collect, release, roster
 from mlsysbook.grading.classroom import Classroom
 
 TINY = "drills-tiny"

@@ -20,7 +20,6 @@ from mlsysbook.hub import accounts, checks, launch
 from mlsysbook.hub.settings import read_class, roster
 
 ROOT = os.geteuid() == 0
-needs_node = pytest.mark.skipif(not shutil.which("node"), reason="no Node here")
 
 
 def refused(*args, match, **kwargs):
@@ -117,7 +116,7 @@ def test_no_node(made, monkeypatch, tmp_path):
                              r"then: npm ci --prefix .*deploy/hub$")
 
 
-@needs_node
+@pytest.mark.node
 def test_no_proxy(made, monkeypatch, tmp_path):
     node = shutil.which("node")
     (tmp_path / "node").symlink_to(node)
@@ -126,7 +125,7 @@ def test_no_proxy(made, monkeypatch, tmp_path):
     refused(made.root, match=f"proxy is not installed: npm ci --prefix {tmp_path}$")
 
 
-@needs_node
+@pytest.mark.node
 def test_a_proxy_on_the_path_serves(monkeypatch, tmp_path):
     proxy = tmp_path / "configurable-http-proxy"
     proxy.write_text("#!/bin/sh\n")
