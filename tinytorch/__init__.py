@@ -14,6 +14,22 @@ _MODULES = {
         "DTypeError", "Function", "OverlapError", "ShapeError", "Storage", "Tensor",
         "arange", "bool_", "float16", "float32", "float64", "full", "int8", "int32", "int64", "ones", "zeros",
     ),
+    "activations": (
+        "GELU", "LeakyReLU", "LogSoftmax", "ReLU", "SiLU", "Sigmoid", "Softmax", "Tanh",
+        "gelu", "leaky_relu", "log_softmax", "relu", "sigmoid", "silu", "softmax", "tanh",
+    ),
+    "layers": ("Dropout", "Linear", "Module", "Parameter", "Sequential", "manual_seed"),
+    "losses": (
+        "BCEWithLogitsLoss", "CrossEntropyLoss", "HuberLoss", "MAELoss", "MSELoss", "accuracy",
+        "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "mae_loss", "mse_loss",
+    ),
+    "data": ("BatchSampler", "DataLoader", "Dataset", "RandomSampler", "SequentialSampler", "Subset", "TensorDataset", "random_split"),
+    "autograd": ("checkpoint", "gradcheck", "is_grad_enabled", "no_grad"),
+    "optimizers": (
+        "Adam", "AdamW", "CosineWithWarmup", "OneCycleLR", "Optimizer", "RMSProp", "SGD", "StepLR",
+        "clip_grad_norm_", "clip_grad_value_",
+    ),
+    "training": ("Trainer",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted(_HOME)

@@ -307,11 +307,22 @@ class Function:
     """One call of an operation.
 
     A subclass defines forward(self, *arrays, **params), which returns a new array; users call Subclass.apply(*operands,
-    **params) with tensors, arrays or numbers. saved is what forward saw, params its keyword arguments. The hook
-    Function.record(function, tensors, output), if there is one, is called after each operation.
+    **params) with tensors, arrays or numbers. saved is what forward saw, params its keyword arguments. An instance made
+    with params is a function of tensors. The hook Function.record(function, tensors, output), if there is one, is called
+    after each operation.
     """
 
     record = None
+
+    def __init__(self, **params):
+        self.params = params
+
+    def __call__(self, *operands):
+        """Apply with the parameters of this instance: Sum(axes=(0,))(x)."""
+        return self.apply(*operands, **self.params)
+
+    def __repr__(self):
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.params.items())})"
 
     def forward(self, *arrays, **params):
         raise NotImplementedError(f"{type(self).__name__} has no forward")
@@ -331,8 +342,7 @@ class Function:
 
     @classmethod
     def apply(cls, *operands, **params):
-        function = cls()
-        function.params = params
+        function = cls(**params)
         tensors = as_tensors(operands)
         output = function.run(tensors)
         if Function.record is not None:
