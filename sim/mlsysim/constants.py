@@ -13,7 +13,8 @@ class Figure:
 
     value in the base unit of its kind; unit as the source prints it; source and date (year, or year-month) of the
     document; kind "datasheet" (the maker prints it), "measured" (somebody did, under the stated conditions) or
-    "estimate" (derived from other figures, the source says how); uncertainty relative, one standard deviation.
+    "estimate" (derived from other figures, the source or the note says how); uncertainty relative, one standard
+    deviation.
     """
 
     value: float
@@ -22,13 +23,16 @@ class Figure:
     date: str
     kind: str = "datasheet"
     uncertainty: float = 0.0
+    note: str = ""
+    url: str = ""
 
     def __float__(self):
         return self.value
 
     def __str__(self):
         spread = f" ± {100 * self.uncertainty:.2g} %" if self.uncertainty else ""
-        return f"{self.text}{spread} ({self.kind}: {self.source}, {self.date})"
+        note = f"; {self.note}" if self.note else ""
+        return f"{self.text}{spread} ({self.kind}: {self.source}, {self.date}{note})"
 
     @property
     def text(self):
