@@ -29,6 +29,15 @@ def pytest_runtest_setup(item):
         (pytest.fail if os.environ.get("CI") else pytest.skip)("no Node here: make test installs it")
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Tables that tests recorded with record_property("table", text), from whichever process ran them."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, text in getattr(report, "user_properties", ()):
+                if name == "table" and report.when == "call":
+                    terminalreporter.write_line(text)
+
+
 @pytest.fixture
 def rng():
     """A generator with a fixed seed."""
