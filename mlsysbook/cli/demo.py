@@ -18,7 +18,7 @@ def demo(to: Annotated[Path, typer.Option(help="Folder for the class; emptied if
                                                   show_default=False)] = None):
     """Take a class of simulated students from release to report.
 
-    Twelve students work on every assignment of the course: one perfect, one half done, one late, one who crashes, loops,
+    Twelve students work on three assignments, one of each kind: one perfect, one half done, one late, one who crashes, loops,
     copies, tampers, attacks ... They fetch and submit through nbgrader's exchange; their work is run in the box and judged.
     """
     from .. import catalogue
@@ -36,12 +36,13 @@ def demo(to: Annotated[Path, typer.Option(help="Folder for the class; emptied if
     by = {(r["student"], r["assignment"]): r for r in records}
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("student", no_wrap=True)
-    for a in course.assignments:
+    assignments = course.select(d.ASSIGNMENTS)
+    for a in assignments:
         table.add_column(f"{a.notebook}\nof {a.points:g}", justify="right")
     table.add_column("flags", justify="right")
     table.add_column("who", style="dim", no_wrap=True, overflow="ellipsis", max_width=24 if console.width < 110 else 64)
     for s in d.STUDENTS:
-        mine = [by[s.id, a.id] for a in course.assignments]
+        mine = [by[s.id, a.id] for a in assignments]
         table.add_row(s.id, *(f"{r['score']:g}" for r in mine), str(sum(len(r["flags"]) for r in mine) or ""), s.does)
     console.print(table)
     by_hand = sum(i["points"] for r in records if r["student"] == "perfect" for i in r["items"] if i["score"] is None)

@@ -17,7 +17,7 @@ from mlsysbook.grading.classroom import Classroom
 
 pytestmark = pytest.mark.slow
 MLSYS = Path(sys.executable).parent / "mlsys"
-COURSE = catalogue.load()
+ASSIGNMENTS = catalogue.load().select(demo.ASSIGNMENTS)
 
 
 def mlsys(*arguments, **more):
@@ -57,14 +57,14 @@ def auto(a):
 
 def test_every_submission_is_scored_and_the_gradebook_agrees(journey):
     classroom, graded, _ = journey
-    assert set(graded) == {(s.id, a.id) for s in demo.STUDENTS for a in COURSE.assignments}
+    assert set(graded) == {(s.id, a.id) for s in demo.STUDENTS for a in ASSIGNMENTS}
     book = gradebook(classroom)
     for (student, assignment), r in graded.items():
         for item in r["items"]:
             assert book[student, assignment, item["id"]] == item["score"]
 
 
-@pytest.mark.parametrize("a", COURSE.assignments, ids=lambda a: a.id)
+@pytest.mark.parametrize("a", ASSIGNMENTS, ids=lambda a: a.id)
 def test_the_reference_has_full_marks_and_the_untouched_notebook_none(journey, a):
     _, graded, _ = journey
     assert graded["perfect", a.id]["score"] == graded["late", a.id]["score"] == auto(a)
@@ -72,7 +72,7 @@ def test_the_reference_has_full_marks_and_the_untouched_notebook_none(journey, a
     assert graded["empty", a.id]["score"] == 0 and graded["empty", a.id]["flags"] == []
 
 
-@pytest.mark.parametrize("a", COURSE.assignments, ids=lambda a: a.id)
+@pytest.mark.parametrize("a", ASSIGNMENTS, ids=lambda a: a.id)
 def test_an_attacker_gets_nothing_and_is_seen(journey, a):
     _, graded, _ = journey
     r = graded["attacker", a.id]
@@ -81,7 +81,7 @@ def test_an_attacker_gets_nothing_and_is_seen(journey, a):
     assert "gradebook.db" in notes and "network" in notes and {"escape", "patched"} <= {f["kind"] for f in r["flags"]}
 
 
-@pytest.mark.parametrize("a", COURSE.assignments, ids=lambda a: a.id)
+@pytest.mark.parametrize("a", ASSIGNMENTS, ids=lambda a: a.id)
 def test_damage_crash_and_loop_are_scored_with_the_reason(journey, a):
     _, graded, _ = journey
     assert graded["damaged", a.id]["score"] == 0 and "not a readable notebook" in graded["damaged", a.id]["items"][0]["note"]
@@ -102,7 +102,7 @@ def test_wrong_variants_misconceptions_and_replays_are_named(journey):
     assert next(i for i in graded["no-prediction", "labs-v1_02_physics"]["items"] if i["kind"] == "predict")["score"] == 0
 
 
-@pytest.mark.parametrize("a", COURSE.assignments, ids=lambda a: a.id)
+@pytest.mark.parametrize("a", ASSIGNMENTS, ids=lambda a: a.id)
 def test_edited_missing_and_doubled_cells_are_put_right_and_told(journey, a):
     _, graded, _ = journey
     r = graded["tampered", a.id]
@@ -115,7 +115,7 @@ def test_edited_missing_and_doubled_cells_are_put_right_and_told(journey, a):
 def test_lateness_costs_what_class_yml_says(journey):
     classroom, graded, _ = journey
     with classroom.gradebook() as gb:
-        for a in COURSE.assignments:
+        for a in ASSIGNMENTS:
             late = gb.find_submission(a.id, "late")
             assert late.late_submission_penalty == pytest.approx(0.2 * late.score) and late.score > 0
             assert not gb.find_submission(a.id, "perfect").late_submission_penalty
