@@ -51,6 +51,7 @@ _BASE = {
     "h": (3600, 1, _kind(s=1), "", False),
     "day": (86400, 1, _kind(s=1), "", False),
     "days": (86400, 1, _kind(s=1), "", False),
+    "month": (730 * 3600, 1, _kind(s=1), "", False),  # a twelfth of 365 days, as clouds bill it
     "Hz": (1, 1, _kind(s=-1), "kMG", False),
     "FLOP": (1, 1, _kind(FLOP=1), _UP, False),
     "OP": (1, 1, _kind(FLOP=1), _UP, False),
@@ -60,6 +61,7 @@ _BASE = {
     "Wh": (3600, 1, _kind(J=1), "kMGm", False),
     "m": (1, 1, _kind(m=1), "kmuµμn", False),
     "cm": (1, 100, _kind(m=1), "", False),
+    "L": (1, 1000, _kind(m=3), "m", False),
     "g": (1, 1, _kind(g=1), "kmuµμ", False),
     "t": (10**6, 1, _kind(g=1), "kM", False),
     "token": (1, 1, _kind(token=1), "kMGT", False),
@@ -81,7 +83,7 @@ def _table():
 
 
 _NAMES = _table()
-_LISTED = "B, bit, s, min, h, Hz, FLOP, MAC, W, J, Wh, m, g, token, USD, %"
+_LISTED = "B, bit, s, min, h, month, Hz, FLOP, MAC, W, J, Wh, m, L, g, token, USD, %"
 # sign, digits before and after the point, exponent, unit
 _NUMBER = re.compile(
     r"\s*([+-]?)(?=\.?[0-9])([0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]*(?:_[0-9]+)*)(?:\.([0-9]*))?"
