@@ -17,8 +17,8 @@ _PUBLIC = {
     "Bound": "bounds",
     "ridge": "bounds",
     "roofline": "bounds",
-    "Decoder": "models",
-    "Net": "models",
+    "Net": "models.nets",
+    "Transformer": "models.transformer",
     "model": "models",
     "Device": "devices",
     "device": "devices",
@@ -30,12 +30,20 @@ _PUBLIC = {
     "weight_bytes": "llm",
     "propagation_seconds": "network",
     "transfer_seconds": "network",
+    "Graph": "graph",
+    "Op": "graph",
+    "Result": "result",
+    "Term": "result",
+    "solve": "solving",
+    "Infeasible": "errors",
     "SimError": "errors",
     "RangeError": "errors",
     "UnitError": "errors",
     "UnknownName": "errors",
 }
-_MODULES = ("bounds", "constants", "devices", "errors", "llm", "models", "network", "units")
+_MODULES = (
+    "bounds", "constants", "devices", "efficiency", "errors", "graph", "llm", "models", "network", "result", "solving", "units",
+)  # fmt: skip
 __all__ = sorted([*_PUBLIC, *_MODULES])
 
 

@@ -3,7 +3,8 @@
 SimError (a ValueError)
 ├── UnitError       text that is no quantity, or a quantity of another kind than the one asked for
 ├── RangeError      a value outside its allowed range: negative, not finite, a fraction of a layer
-└── UnknownName     a device, model or precision that is not listed; names the nearest one
+├── UnknownName     a device, model or precision that is not listed; names the nearest one
+└── Infeasible      a plan that does not fit: says what it needs, what there is, and by what factor
 """
 
 
@@ -20,6 +21,10 @@ class RangeError(SimError):
 
 
 class UnknownName(SimError):
+    pass
+
+
+class Infeasible(SimError):
     pass
 
 

@@ -1,0 +1,132 @@
+"""Time of an operator on a device, with its efficiency predicted from its shape.
+
+    seconds = max(arithmetic / (peak x efficiency of the shape), traffic / (bandwidth x reached share)) + launch
+
+A matrix product is cut into tiles, and tiles into waves over the cores: tiles that stick out of the matrix and cores
+without a tile in the last wave do nothing. A large tile reads less for each multiply-add, a long inner dimension pays
+the start of a tile only once. Six constants a device family say how much, fitted on sim/validation/calibration.toml
+only; everything else is the shape of the operator and the figures of the device.
+"""
+
+from dataclasses import dataclass, fields
+from functools import cache
+
+import numpy as np
+
+from .errors import unknown
+from .graph import KINDS
+
+# Rows and columns of an output tile. Small ones for small matrices; a library picks the best, and so does this.
+TILES = np.array([(256, 128), (128, 256), (128, 128), (128, 64), (64, 128), (64, 64), (64, 32), (16, 128), (16, 64)], float)
+SPLIT = 512.0  # a product with few tiles is cut along k too, into parts of at least this length
+BYTES = {"fp64": 8.0, "fp32": 4.0, "tf32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5, "fp4": 0.5}
+PRODUCT = np.array([k in ("gemm", "attention") for k in KINDS])
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What is calibrated for a family of devices, and nothing else is."""
+
+    compute: float  # share of the printed peak that a large product reaches
+    tile: float  # harmonic size of a tile at which half of that is lost to reading operands
+    inner: float  # length of the inner dimension whose time equals starting and ending a tile
+    memory: float  # share of the printed bandwidth that a long stream reaches
+    launch: float  # s from the end of one operator to the start of the next
+    attention: float  # efficiency of the attention kernel, relative to a product of that size
+
+
+@cache
+def constants(family):
+    """The calibrated constants of a device family. Raises UnknownName."""
+    from .tables import table
+
+    families = table("calibration.toml")
+    if family not in families.names:
+        raise unknown("device family", family, families.names)
+    found = families.read(family)
+    return Constants(**{f.name: float(found[f.name]) for f in fields(Constants)})
+
+
+def width(precision, name="precision"):
+    """Bytes of one number. Raises UnknownName."""
+    if precision not in BYTES:
+        raise unknown(name, precision, list(BYTES))
+    return BYTES[precision]
+
+
+def lanes(device):
+    """How many tiles are worked on at a time: the cores of the device, one where their number is not known."""
+    return device.cores.value if device.cores else 1.0
+
+
+def vector_rate(device, precision):
+    """Peak FLOP/s of work that no matrix unit does: the fp32 rate where one is printed, else the only rate there is."""
+    return device.peak["fp32"].value if "fp32" in device.peak else device.rate(precision)
+
+
+def draw(device, busy):
+    """Power (W) at a share `busy` of the time working: idle power and the rest in proportion; NaN where none is known.
+
+    Where no idle power is printed it is taken as 0.3 of the limit (estimate).
+    """
+    if device.power is None:
+        return np.nan * np.asarray(busy)
+    full = device.power.value
+    idle = device.idle.value if device.idle else 0.3 * full
+    return idle + (full - idle) * np.minimum(busy, 1.0)
+
+
+def product_share(m, n, k, groups, cores, c):
+    """Share of the printed peak that a product of this shape reaches: best tile, whole waves, long enough inner dimension.
+
+    m, n, k, groups broadcast; cores is how many tiles are worked on at a time.
+    """
+    m, n, k, groups = (np.asarray(x, float)[None] for x in (m, n, k, groups))
+    rows, columns = (TILES[:, i].reshape(-1, *(1,) * (m.ndim - 1)) for i in (0, 1))
+    tiles = np.ceil(m / rows) * np.ceil(n / columns) * groups
+    parts = np.clip(np.floor(cores / tiles), 1.0, np.maximum(np.floor(k / SPLIT), 1.0))
+    waves = np.ceil(tiles * parts / cores)
+    harmonic = rows * columns / (rows + columns)
+    # the work of the product over what the cores could do while its waves last
+    used = m * n * groups * parts / (waves * cores * rows * columns)
+    deep = (k / parts) / (k / parts + c.inner)
+    return c.compute * (used * deep * harmonic / (harmonic + c.tile)).max(axis=0)
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of one occurrence of each operator: (operators, *shape). seconds = max(compute, memory) + launch."""
+
+    compute: np.ndarray
+    memory: np.ndarray
+    launch: float
+
+    @property
+    def seconds(self):
+        return np.maximum(self.compute, self.memory) + self.launch
+
+
+def operator_times(graph, device, precision, *, weights=None, activations=None, cache=None):
+    """Times of every operator of a graph on a device.
+
+    precision is that of the arithmetic; weights, activations and cache are bytes of one stored number, those of
+    `precision` where not given.
+    """
+    c = constants(device.family)
+    one = width(precision)
+    traffic = graph.traffic(one if weights is None else weights, one if activations is None else activations, cache)
+    extra = (1,) * (graph.flop.ndim - 1)
+    kinds = graph.kinds
+    share = np.empty(graph.flop.shape)
+    products = PRODUCT[kinds]
+    if products.any():
+        share[products] = product_share(
+            *(getattr(graph, x)[products] for x in ("m", "n", "k", "groups")), lanes(device), c
+        )
+        share[kinds == KINDS.index("attention")] *= c.attention
+    peak = np.full(len(kinds), device.rate(precision))
+    if not products.all():
+        peak[~products] = vector_rate(device, precision)
+        share[~products] = c.compute
+    compute = graph.flop / (peak.reshape(-1, *extra) * share)
+    return Times(compute, traffic / (device.bandwidth.value * c.memory), c.launch)

@@ -1,0 +1,128 @@
+"""A workload as a list of operators, each with the numbers that decide its time: arithmetic, shape and traffic.
+
+Counts are elements, not bytes, so that one graph serves every precision. A GEMM is (m, k) times (k, n), `groups` times;
+a convolution is the GEMM it is computed as. Any number may be an array, and all arrays of a graph broadcast together.
+"""
+
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+
+KINDS = ("gemm", "attention", "depthwise", "vector", "gather")
+NUMBERS = ("flop", "m", "n", "k", "groups", "weights", "reads", "writes", "cache", "count")
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operator of a graph, done `count` times (layers, for instance).
+
+    kind: "gemm" (convolutions too), "attention" (both products and the softmax in one kernel), "depthwise", "vector"
+    (elementwise, norms, pooling, softmax) or "gather" (embedding rows). weights, reads, writes and cache are elements
+    of one occurrence: parameters read, activations read and written, cached keys and values read. flop of a product is
+    2 m n k groups where it is not given.
+    """
+
+    name: str
+    kind: str
+    m: object = 1
+    n: object = 1
+    k: object = 1
+    groups: object = 1
+    flop: object = None
+    weights: object = 0
+    reads: object = 0
+    writes: object = 0
+    cache: object = 0
+    count: object = 1
+
+    def numbers(self):
+        product = 2.0 * self.m * self.n * self.k * self.groups if self.kind in ("gemm", "attention", "depthwise") else 0.0
+        flop = product if self.flop is None else self.flop
+        return flop, self.m, self.n, self.k, self.groups, self.weights, self.reads, self.writes, self.cache, self.count
+
+
+class Graph:
+    """Operators of one workload as arrays: graph.flop[i] is one occurrence of operator i, of the workload's shape."""
+
+    def __init__(self, ops, title=""):
+        self.title = title
+        self.ops = tuple(ops)
+        self.names = tuple(op.name for op in self.ops)
+        self.kinds = np.array([KINDS.index(op.kind) for op in self.ops])
+        table = [op.numbers() for op in self.ops]
+        try:
+            stacked = np.array(table, dtype=float)
+        except ValueError:  # arrays of several shapes among them
+            shape = np.broadcast_shapes(*(np.shape(x) for row in table for x in row))
+            stacked = np.array([[np.broadcast_to(x, shape) for x in row] for row in table], dtype=float)
+        for i, name in enumerate(NUMBERS):
+            setattr(self, name, stacked[:, i])
+
+    @property
+    def shape(self):
+        """Shape of the batch of workloads: () for one."""
+        return self.flop.shape[1:]
+
+    def total(self, name):
+        """Sum of one number over all occurrences: graph.total("flop")."""
+        return (getattr(self, name) * self.count).sum(axis=0)[()]
+
+    @property
+    def macs(self):
+        """Multiply-adds of matrix products and convolutions: half of their FLOP."""
+        products = self.kinds <= KINDS.index("depthwise")
+        return (self.flop * self.count)[products].sum(axis=0)[()] / 2
+
+    def traffic(self, weights, activations, cache=None):
+        """Bytes to and from memory of each operator, given bytes of one weight, activation and cached element."""
+        cache = activations if cache is None else cache
+        return self.weights * weights + (self.reads + self.writes) * activations + self.cache * cache
+
+    def backward(self):
+        """The graph of the backward pass: every product becomes two of the same FLOP, all other work is done twice.
+
+        For y = x w the gradients are dx = dy w' and dw = x' dy, with m, n, k in other places. Attention needs five
+        products where the forward pass has two (the scores are recomputed). Source: Dao et al. 2022, section 3.1.
+        """
+        ops = []
+        for op in self.ops:
+            if op.kind in ("gemm", "depthwise") and _any(op.weights):
+                size = dict(groups=op.groups, count=op.count)
+                ops.append(Op(f"{op.name} dx", op.kind, op.m, op.k, op.n, flop=op.flop, weights=op.weights,
+                              reads=op.writes, writes=op.reads, **size))  # fmt: skip
+                ops.append(Op(f"{op.name} dw", op.kind, op.k, op.n, op.m, flop=op.flop, weights=op.weights,
+                              reads=op.reads + op.writes, **size))  # fmt: skip
+            else:
+                factor = 2.5 if op.kind == "attention" else 2.0
+                flop = factor * np.asarray(op.numbers()[0])
+                ops.append(Op(f"{op.name} back", op.kind, op.m, op.n, op.k, op.groups, flop, op.weights,
+                              op.reads + op.writes, op.reads, op.cache, op.count))  # fmt: skip
+        return Graph(ops, f"{self.title} backward")
+
+    def __add__(self, other):
+        return Graph(self.ops + other.ops, self.title)
+
+    def __str__(self):
+        rows = [("operator", "kind", "m", "n", "k", "groups", "MFLOP", "weights", "times")]
+        for op in self.ops:
+            flop = op.numbers()[0]
+            cells = (op.m, op.n, op.k, op.groups, np.asarray(flop) / 1e6, op.weights, op.count)
+            rows.append((op.name, op.kind, *map(_cell, cells)))
+        wide = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines = ["  ".join(f"{c:<{w}}" if i < 2 else f"{c:>{w}}" for i, (c, w) in enumerate(zip(row, wide, strict=True)))
+                 for row in rows]  # fmt: skip
+        return "\n".join(lines)
+
+
+def _any(x):
+    return bool(np.any(np.asarray(x)))
+
+
+def _cell(x):
+    return f"{float(x):,.6g}" if np.ndim(x) == 0 else f"{np.size(x)} values"
+
+
+def concatenate(graphs, title=""):
+    """One graph of several, in order."""
+    return Graph(reduce(lambda a, b: a + b.ops, graphs, ()), title)

@@ -1,0 +1,107 @@
+"""One workload on one device: its operators timed one after the other."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from ._check import amount
+from .devices import device as find
+from .efficiency import draw, operator_times, width
+from .errors import SimError
+from .graph import Graph
+from .models import model as named
+from .result import Result, Term, largest, require, total
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solution(Result):
+    """One pass of a workload on one device.
+
+    rate counts inputs (sequences, images) a second; mfu and mbu are shares of the printed peak and bandwidth; memory is
+    what weights, cached keys and values and the widest operator take, capacity what the device has.
+    """
+
+    seconds: np.ndarray
+    rate: np.ndarray
+    flop: np.ndarray
+    traffic: np.ndarray
+    memory: np.ndarray
+    capacity: float
+    mfu: np.ndarray
+    mbu: np.ndarray
+    energy: np.ndarray
+    feasible: np.ndarray
+
+
+@lru_cache(maxsize=1024)
+def _graph(model, shape):
+    return model.graph(**dict(shape))
+
+
+def graph_of(model, **shape):
+    """The model's graph for a shape, kept for the next call if every number of the shape is a scalar."""
+    try:
+        return _graph(model, tuple(sorted(shape.items())))
+    except TypeError:  # arrays have no hash
+        return model.graph(**shape)
+
+
+def solve(workload, device, *, batch=1, precision="fp16", weights=None, cache=None, allow_infeasible=False, **shape):
+    """Time, memory and energy of one pass of a workload on one device -> Solution.
+
+    workload is a model, its name, or a Graph; batch and shape (tokens, context ... whatever the model's graph takes) may
+    be arrays and broadcast. precision is that of the arithmetic, weights and cache the precisions they are stored in,
+    the same if not given: solve("llama-3.1-8b", "h100", batch=8, tokens=1, context=4096, weights="int4").
+
+    Raises Infeasible if it does not fit the memory, UnknownName, RangeError.
+    """
+    device = find(device)
+    one = width(precision)
+    stored = one if weights is None else width(weights, "weights")
+    held = one if cache is None else width(cache, "cache")
+    batch = amount("batch", batch, "", least=1, whole=True)[()]
+    if isinstance(workload, Graph):
+        if shape:
+            raise SimError(f"a Graph has its shape already; {', '.join(shape)} cannot be given with it")
+        graph, params, cached = workload, workload.total("weights"), workload.total("cache")
+    else:
+        model = named(workload)
+        graph = graph_of(model, batch=batch, **shape)
+        params, cached = model.params, model.cached(batch=batch, **shape)
+    widest = (graph.reads + graph.writes).max(axis=0) * one
+    memory = params * stored + cached * held + widest
+    fits = require(memory <= device.storage, allow_infeasible, f"{graph.title} on {device.title}", memory, device.storage)
+
+    def run(**scale):
+        changed = device.scaled(**scale) if scale else device
+        return operator_times(graph, changed, precision, weights=stored, cache=held)
+
+    times = run()
+    count = graph.count
+    seconds = (times.seconds * count).sum(axis=0)[()]
+    flop = graph.total("flop")
+    traffic = (graph.traffic(stored, one, held) * count).sum(axis=0)[()]
+    mfu, mbu = flop / (device.rate(precision) * seconds), traffic / (device.bandwidth.value * seconds)
+
+    def grow():
+        parts = []
+        for i, op in enumerate(graph.ops):
+            bound = largest("arithmetic or traffic", [
+                Term("compute", times.compute[i] * count[i], formula="count flop / (peak x efficiency of the shape)"),
+                Term("memory", times.memory[i] * count[i], formula="count traffic / (bandwidth x reached share)"),
+            ])
+            parts.append(total(op.name, [bound, Term("launch", times.launch * count[i])]))
+        return total(graph.title or "pass", parts)
+
+    def scaled(name):
+        return lambda scale: (run(**{name: scale}).seconds * count).sum(axis=0)
+
+    return Solution(
+        seconds=seconds, rate=batch / seconds, flop=flop, traffic=traffic, memory=memory, capacity=device.storage,
+        mfu=mfu, mbu=mbu, energy=draw(device, np.maximum(mfu, mbu)) * seconds, feasible=fits, grow=grow,
+        knobs={
+            "compute": scaled("peak"), "memory bandwidth": scaled("bandwidth"),
+            "launch": lambda scale: seconds + (times.launch * count).sum(axis=0) * (1 / scale - 1),
+        },
+    )  # fmt: skip
