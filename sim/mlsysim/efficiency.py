@@ -47,6 +47,17 @@ def constants(family):
     return Constants(**{f.name: float(found[f.name]) for f in fields(Constants)})
 
 
+@cache
+def link_share(kind):
+    """Share of a fabric's printed rate that long messages reach, calibrated for each kind of fabric. Raises UnknownName."""
+    from .tables import table
+
+    known = table("calibration.toml").read("links")
+    if kind not in known:
+        raise unknown("kind of link", kind, list(known))
+    return float(known[kind])
+
+
 def width(precision, name="precision"):
     """Bytes of one number. Raises UnknownName."""
     if precision not in BYTES:

@@ -1,0 +1,85 @@
+"""Time of a collective operation in the alpha-beta model: a start-up time for each step, and bytes over bandwidth.
+
+size is what one device holds: the whole tensor for an all-reduce, the result for an all-gather, the input for a
+reduce-scatter, and what a device sends in all for an all-to-all. bandwidth is per direction. Everything broadcasts.
+Source: Thakur, Rabenseifner, Gropp 2005; Sanders, Speck, Träff 2009 for two trees; Graham et al. 2016 for the switch.
+"""
+
+import numpy as np
+
+from ._check import amount
+from .errors import unknown
+
+ALGORITHMS = ("ring", "tree", "double-tree", "in-switch")
+
+
+def _inputs(size, devices, bandwidth, latency):
+    return (
+        amount("size", size, "B"),
+        amount("devices", devices, "", least=1, whole=True),
+        amount("bandwidth", bandwidth, "B/s", above=0.0),
+        amount("latency", latency, "s"),
+    )
+
+
+def _ring(size, n, bandwidth, latency):
+    return 2 * (n - 1) * latency + 2 * (n - 1) / n * size / bandwidth
+
+
+def _tree(size, n, bandwidth, latency, share=None):
+    """Up and down a binary tree, cut into the best number of pieces; an inner node has two children to serve."""
+    levels = np.ceil(np.log2(n))
+    stream = 4 * (np.where(n > 1, 1.0, 0.0) if share is None else share) * size / bandwidth
+    return 2 * levels * latency + stream + np.sqrt(4 * levels * latency * stream)  # the root fills and drains the pipe
+
+
+def _double_tree(size, n, bandwidth, latency):
+    """Two trees, each with half of the message; an inner node of one is a leaf of the other."""
+    return _tree(size, n, bandwidth, latency, np.where(n > 1, 0.5, 0.0))
+
+
+def _in_switch(size, n, bandwidth, latency):
+    """The switch adds: a device sends its tensor once and receives the sum once, at the same time."""
+    return np.where(n > 1, 2 * latency + size / bandwidth, 0.0)
+
+
+_ALL_REDUCE = dict(zip(ALGORITHMS, (_ring, _tree, _double_tree, _in_switch), strict=True))
+
+
+def all_reduce(size, devices, bandwidth, *, latency=0.0, algorithm="ring"):
+    """Seconds until every device has the sum. algorithm: one of ALGORITHMS, or "best" of ring and double tree.
+
+    A ring moves 2 (n - 1)/n size through every device in 2 (n - 1) steps, which no algorithm without help from the
+    network undercuts in bytes; trees take fewer steps.
+    """
+    given = _inputs(size, devices, bandwidth, latency)
+    if algorithm == "best":
+        return np.minimum(_ring(*given), _double_tree(*given))[()]
+    if algorithm not in _ALL_REDUCE:
+        raise unknown("algorithm", algorithm, [*ALGORITHMS, "best"])
+    return _ALL_REDUCE[algorithm](*given)[()]
+
+
+def all_gather(size, devices, bandwidth, *, latency=0.0):
+    """Seconds until every device has all parts of a tensor of `size` bytes, by a ring. A reduce-scatter takes as long."""
+    size, n, bandwidth, latency = _inputs(size, devices, bandwidth, latency)
+    return ((n - 1) * latency + (n - 1) / n * size / bandwidth)[()]
+
+
+reduce_scatter = all_gather
+
+
+def all_to_all(size, devices, bandwidth, *, latency=0.0):
+    """Seconds until every device has sent an equal part of its `size` bytes to each of the others."""
+    return all_gather(size, devices, bandwidth, latency=latency)
+
+
+def hierarchical_all_reduce(size, inner, outer, inner_bandwidth, outer_bandwidth, *, inner_latency=0.0, outer_latency=0.0,
+                            algorithm="ring"):  # fmt: skip
+    """Seconds of an all-reduce over outer nodes of inner devices each: scatter inside, reduce across, gather inside.
+
+    outer_bandwidth is that of one device. Each device takes 1/inner of the tensor across, all of them at the same time.
+    """
+    inside = all_gather(size, inner, inner_bandwidth, latency=inner_latency)
+    part = amount("size", size, "B") / amount("inner", inner, "", least=1, whole=True)
+    return 2 * inside + all_reduce(part, outer, outer_bandwidth, latency=outer_latency, algorithm=algorithm)

@@ -1,0 +1,272 @@
+"""Training a transformer on a cluster: memory of every rank, time of a step, and what stands between it and the peak.
+
+tp devices share each product (with sequence_parallel also the norms), pp stages share the layers, cp devices share each
+sequence, and dp = gpus / (tp pp cp) replicas share the batch. Ranks are laid out in that order, tp innermost.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ._check import amount
+from .collectives import all_gather, all_reduce, all_to_all
+from .efficiency import constants, draw, link_share, operator_times
+from .errors import RangeError, SimError, unknown
+from .models import model as named
+from .result import Result, Term, require, total
+from .systems import Cluster, cluster
+
+RECOMPUTE = ("none", "selective", "full")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory(Result):
+    """Bytes on the fullest rank, by what they are for."""
+
+    headline = "memory"
+
+    memory: np.ndarray
+    weights: np.ndarray
+    gradients: np.ndarray
+    optimizer: np.ndarray
+    activations: np.ndarray
+    units = {"weights": "B", "gradients": "B", "optimizer": "B", "activations": "B"}
+
+
+def state_bytes(params, *, dp=1, zero=0, weights=2.0, gradients=2.0, optimizer=12.0):
+    """Bytes of weights, gradients and optimizer state on one of dp replicas -> three arrays.
+
+    Mixed-precision Adam keeps 2 B of weights, 2 of gradients and 12 of optimizer state (fp32 weights and two moments) a
+    parameter. zero=1 splits the optimizer state over the replicas, 2 the gradients too, 3 the weights too.
+    Source: Rajbhandari et al. 2020, figure 1.
+    """
+    params = amount("params", params, "")
+    dp = amount("dp", dp, "", least=1, whole=True)
+    if zero not in (0, 1, 2, 3):
+        raise RangeError(f"zero: got {zero!r}; wanted 0, 1, 2 or 3")
+    split = [np.where(zero >= stage, dp, 1.0) for stage in (3, 2, 1)]
+    given = zip(("weights", "gradients", "optimizer"), (weights, gradients, optimizer), split, strict=True)
+    return tuple((params * amount(name, each, "B") / n)[()] for name, each, n in given)
+
+
+def activation_bytes(model, *, micro_batch, tokens, tp=1, recompute="none", sequence_parallel=False, flash=True, bytes_per=2.0):
+    """Bytes of activations that one layer keeps for the backward pass of one micro-batch.
+
+    Per token and layer of a plain transformer 34 width + 5 heads tokens bytes in fp16, of which tp divides 24 width and
+    the scores, and sequence_parallel the rest; written here for any heads, hidden length and gating, dropout left out.
+    "selective" (and flash) drops the scores, "full" keeps the layer's input alone. Source: Korthikanti et al. 2022, eqs. 1-6.
+    """
+    m = named(model)
+    rows = amount("micro_batch", micro_batch, "", least=1) * amount("tokens", tokens, "", least=1)
+    if recompute not in RECOMPUTE:
+        raise unknown("recompute", recompute, list(RECOMPUTE))
+    if recompute == "full":
+        return (rows * m.width * bytes_per / (tp if sequence_parallel else 1))[()]
+    used = m.hidden if not m.experts else m.expert_hidden * (m.active + m.shared)
+    heads = m.heads * (m.value_dim or m.head_dim)
+    kv = 2 * m.kv_heads * m.head_dim if not m.kv_rank else m.kv_rank + 2 * m.heads * m.head_dim
+    inside = heads * 2 + kv + used * (3 if m.gated else 2)  # q and what attention gives, k and v, the feed-forward
+    around = 4 * m.width  # inputs of two norms and of the two products behind them
+    scores = 0.0 if flash or recompute == "selective" else m.heads * amount("tokens", tokens, "") * 2
+    per_row = (inside + scores) / tp + around / (tp if sequence_parallel else 1)
+    return (rows * per_row * bytes_per)[()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Result):
+    """One step of training, and the whole run if its tokens are given. rate counts tokens a second, all devices together.
+
+    mfu counts the FLOP that the model needs, hfu also those computed twice; memory is that of the fullest rank. bubble is
+    the share of the step in which a stage waits for its first or after its last micro-batch.
+    """
+
+    seconds: np.ndarray
+    rate: np.ndarray
+    flop: np.ndarray
+    mfu: np.ndarray
+    hfu: np.ndarray
+    bubble: np.ndarray
+    memory: np.ndarray
+    capacity: float
+    energy: np.ndarray
+    feasible: np.ndarray
+    run_seconds: np.ndarray
+    gpu_hours: np.ndarray
+    layout: dict
+    parts: Memory
+    units = {"run_seconds": "s"}
+
+
+def _divides(name, got, what, n):
+    if n % got:
+        near = sorted((d for d in range(1, n + 1) if n % d == 0), key=lambda d: abs(d - got))[:4]
+        raise RangeError(f"{name}: got {got}, which does not divide {what} ({n}); the nearest are "
+                         f"{', '.join(map(str, sorted(near)))}")  # fmt: skip
+
+
+def _whole(name, value):
+    return int(amount(name, value, "", least=1, whole=True))
+
+
+@dataclass(frozen=True)
+class Links:
+    """Bandwidth (B/s per device and direction) and latency of a group of ranks: inside a node, or across nodes."""
+
+    bandwidth: float
+    latency: float
+    inside: bool
+
+
+def links(on, ranks, stride):
+    """What a group of `ranks` devices, `stride` apart, talks over: the node's fabric while all of them are in one node."""
+    node = on.node
+    inside = ranks * stride <= node.count
+    fabric = node.scale_up if inside else node.scale_out
+    rate = fabric.per_direction.value if inside else node.scale_out_rate / node.count / on.oversubscription
+    return Links(rate * link_share(fabric.kind), fabric.latency.value, inside)
+
+
+def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, interleave=1, zero=0, recompute="none",
+          sequence_parallel=False, flash=True, precision="bf16", overlap=True, run_tokens=None, allow_infeasible=False):  # fmt: skip
+    """One step of training `batch` sequences of `tokens` tokens on a Cluster -> Training.
+
+    on is a Cluster or (name of a node, number of devices). tp, pp, cp, ep: tensor, pipeline, context and expert
+    parallelism; interleave is model chunks a stage, zero and recompute as in state_bytes and activation_bytes. overlap:
+    gradients travel while the backward pass of the last micro-batch runs. run_tokens: the whole run, for its time.
+
+    batch may be an array. Raises Infeasible if a rank does not fit its memory, RangeError if a degree does not divide
+    what it splits. Sources: Narayanan et al. 2021; Rajbhandari et al. 2020; Korthikanti et al. 2022.
+    """
+    m, on = named(model), on if isinstance(on, Cluster) else cluster(on[0], gpus=on[1])
+    if not getattr(m, "causal", False):
+        raise SimError(f"train: {m.title} is a {m.kind}; wanted a decoder, such as 'llama-3.1-8b'")
+    device, gpus = on.device, on.devices
+    tp, pp, cp, ep, interleave = (_whole(k, v) for k, v in
+                                  dict(tp=tp, pp=pp, cp=cp, ep=ep, interleave=interleave).items())  # fmt: skip
+    m.check_split(tp)
+    _divides("pp", pp, f"the layers of {m.title}", m.layers)
+    _divides("interleave", interleave, "the layers of a stage", m.layers // pp)
+    _divides("tp x pp x cp", tp * pp * cp, "the devices", gpus)
+    dp = gpus // (tp * pp * cp)
+    if ep > 1:
+        _divides("ep", ep, f"the experts of {m.title}", m.experts or 1)
+        _divides("ep", ep, "the replicas", dp)
+    micro_batch = _whole("micro_batch", micro_batch)
+    batch = amount("batch", batch, "", least=1, whole=True)
+    tokens = _whole("tokens", tokens)
+    _divides("cp", cp, "the tokens of a sequence", tokens)
+    rest = np.asarray(batch % (dp * micro_batch))
+    if rest.any():
+        got = int(np.asarray(batch)[rest != 0].flat[0]) if np.ndim(batch) else int(batch)
+        raise RangeError(f"batch: got {got}, which is not a multiple of {dp} replicas x {micro_batch} sequences a micro-batch")
+    micro = batch / (dp * micro_batch)
+
+    # Memory of the first stage, which holds the most micro-batches at a time.
+    expert = m.feed_forward(m.expert_hidden) * m.experts * (m.layers - m.dense_layers) if m.experts else 0
+    share = (m.params - expert - m.embedding_params) / (tp * pp) + m.vocab * m.width / tp
+    held = state_bytes(share, dp=dp * cp, zero=zero)
+    of_experts = state_bytes(expert / (tp * pp * ep), dp=max(dp * cp // ep, 1), zero=zero)
+    weights, gradients, optimizer = (a + b for a, b in zip(held, of_experts, strict=True))
+    rows = tokens // cp
+    kept = activation_bytes(m, micro_batch=micro_batch, tokens=rows, tp=tp, recompute=recompute,
+                            sequence_parallel=sequence_parallel, flash=flash)  # fmt: skip
+    in_flight = np.minimum(micro, pp) * (1 + (pp - 1) / (pp * interleave) if interleave > 1 else 1)
+    working = activation_bytes(m, micro_batch=micro_batch, tokens=rows, tp=tp, flash=flash) if recompute == "full" else 0.0
+    logits = 4.0 * micro_batch * rows * m.vocab / tp if pp == 1 else 0.0
+    activations = kept * (m.layers / pp) * in_flight + working + logits
+    memory = weights + gradients + optimizer + activations
+    capacity = device.memory.value
+    fits = require(memory <= capacity, allow_infeasible, f"a rank of {m.title} (tp={tp}, pp={pp}, dp={dp}, zero={zero}, "
+                   f"recompute={recompute}) on {device.title}", memory, capacity)  # fmt: skip
+    parts = Memory(memory=memory, weights=weights, gradients=gradients, optimizer=optimizer, activations=activations,
+                   grow=lambda: total("memory of a rank", [
+                       Term("weights", weights, "B", "2 B a parameter"), Term("gradients", gradients, "B", "2 B a parameter"),
+                       Term("optimizer", optimizer, "B", "12 B a parameter: fp32 weights and two moments"),
+                       Term("activations", activations, "B", f"{recompute} recomputed, {m.layers // pp} layers"),
+                   ], "B"))  # fmt: skip
+
+    # Work of one micro-batch: the layers of a stage, and the embedding and head that the last one has besides.
+    shape = dict(batch=micro_batch, tokens=rows, context=(tokens - rows) // 2, tp=tp, flash=flash)
+    layers = m.graph(head=False, logits="all", **shape)
+    whole = m.graph(logits="all", **shape)
+    back_layers, back_whole = layers.backward(), whole.backward()
+
+    def work(device, graph):
+        times = operator_times(graph, device, precision)
+        return (times.seconds * graph.count).sum(axis=0)
+
+    def step(device=device, on=on):
+        ahead, behind = work(device, layers) / pp, work(device, back_layers) / pp
+        again = {"none": 0.0, "selective": 0.0 if flash else 0.1 * ahead, "full": ahead}[recompute]
+        head = work(device, whole) + work(device, back_whole) - (ahead + behind) * pp
+        # tensor parallelism: two all-reduces a layer each way, and again when the layer is computed again
+        each, count = m.reduced(batch=micro_batch, tokens=rows)
+        near = links(on, tp, 1)
+        reduce = all_reduce(each * 2.0, tp, near.bandwidth, latency=near.latency, algorithm="ring") if tp > 1 else 0.0
+        tensor = reduce * count / pp * (3 if recompute == "full" else 2)
+        # context parallelism: keys and values go round the ring while attention works on those that are here
+        around = links(on, cp, tp)
+        kv = 2 * 2.0 * micro_batch * rows * max(m.kv_heads // tp, 1) * m.head_dim
+        context = all_gather(kv * cp, cp, around.bandwidth, latency=around.latency) * m.layers / pp * 2 if cp > 1 else 0.0
+        context = np.maximum(context - (ahead + behind) * 0.5, 0.0)
+        # expert parallelism: tokens to their experts and back, each way
+        moe = m.layers - m.dense_layers if m.experts else 0
+        far = links(on, ep, tp * cp)
+        routed = 2.0 * micro_batch * rows * m.active * m.width / tp
+        experts = 4 * all_to_all(routed, ep, far.bandwidth, latency=far.latency) * moe / pp if ep > 1 else 0.0
+        # pipeline: activations to the next stage, gradients back; interleaved chunks send each time
+        hop = links(on, pp, tp * cp * dp)
+        sent = 2.0 * micro_batch * rows * m.width / (tp if sequence_parallel or tp > 1 else 1)
+        send = 2 * interleave * (hop.latency + sent / hop.bandwidth) if pp > 1 else 0.0
+        one = ahead + behind + again + tensor + context + experts + send
+        steady = micro * (one + head)
+        bubble = (pp - 1) / interleave * one
+        # data parallelism: gradients to all replicas; with zero=3 the weights come for every pass besides
+        group = links(on, dp * cp, tp)
+        size = 2.0 * (share + expert / (tp * pp * ep))
+        grads = 2 * all_gather(size, dp * cp, group.bandwidth, latency=group.latency) if dp * cp > 1 else 0.0
+        fetch = 2 * micro * all_gather(size, dp * cp, group.bandwidth, latency=group.latency) if zero == 3 and dp > 1 else 0.0
+        behind_last = (behind + head) if overlap else 0.0
+        data = np.maximum(grads - behind_last, 0.0) + (np.maximum(fetch - steady, 0.0) if overlap else fetch)
+        states = (share + expert / (tp * pp * ep)) / (dp * cp if zero else 1)
+        update = 30.0 * states / (device.bandwidth.value * constants(device.family).memory)
+        return steady + bubble + data + update, dict(
+            forward=micro * ahead, backward=micro * behind, recompute=micro * again, head=micro * head, tensor=micro * tensor,
+            context=micro * context, experts=micro * experts, send=micro * send, bubble=bubble, data=data, update=update)  # fmt: skip
+
+    seconds, spent = step()
+    count = batch * tokens
+    flop = 3.0 * m.flop_per_token((tokens - 1) / 2) * count
+    peak = gpus * device.rate(precision)
+    twice = (4.0 if recompute == "full" else 3.0) / 3.0
+    mfu = flop / (peak * seconds)
+    steps = 1.0 if run_tokens is None else amount("run_tokens", run_tokens, "token" if isinstance(run_tokens, str) else "") / count
+    power = on.nodes * (on.node.count * draw(device, mfu) + (on.node.host_power.value if on.node.host_power else 0.0))
+    formulas = {
+        "forward": "micro-batches x layers of a stage, operator by operator", "backward": "two products for each one",
+        "recompute": "the forward pass once more", "head": "vocabulary and embedding, on the last stage",
+        "tensor": "all-reduces of tensor parallelism, not hidden", "context": "keys and values round the ring, what is not hidden",
+        "experts": "all-to-alls, not hidden", "send": "activations between stages", "bubble": "(pp - 1) / interleave x one micro-batch",
+        "data": "gradients between replicas, what the backward pass does not hide", "update": "optimizer state read and written",
+    }  # fmt: skip
+    return Training(
+        seconds=seconds, rate=count / seconds, flop=flop, mfu=mfu, hfu=mfu * twice, bubble=spent["bubble"] / seconds,
+        memory=memory, capacity=capacity, energy=power * seconds * steps, feasible=fits, run_seconds=seconds * steps,
+        gpu_hours=seconds * steps * gpus / 3600.0, layout=dict(tp=tp, pp=pp, cp=cp, ep=ep, dp=dp, micro_batches=micro), parts=parts,
+        grow=lambda: total("step", [Term(name, value, formula=formulas[name]) for name, value in spent.items()]),
+        knobs={
+            "compute": lambda s: step(device.scaled(peak=s))[0],
+            "memory bandwidth": lambda s: step(device.scaled(bandwidth=s))[0],
+            "scale-up network": lambda s: step(on=_faster(on, scale_up=s))[0],
+            "scale-out network": lambda s: step(on=_faster(on, scale_out=s))[0],
+        },
+    )  # fmt: skip
+
+
+def _faster(on, **scales):
+    new = {}
+    for which, scale in scales.items():
+        fabric = getattr(on.node, which)
+        figure = fabric.per_direction
+        new[which] = replace(fabric, per_direction=replace(figure, value=figure.value * scale))
+    return replace(on, node=replace(on.node, **new))
