@@ -23,7 +23,10 @@ _MODULES = {
         "BCEWithLogitsLoss", "CrossEntropyLoss", "HuberLoss", "MAELoss", "MSELoss", "accuracy",
         "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "mae_loss", "mse_loss",
     ),
-    "data": ("BatchSampler", "DataLoader", "Dataset", "RandomSampler", "SequentialSampler", "Subset", "TensorDataset", "random_split"),
+    "data": (
+        "BatchSampler", "Compose", "DataLoader", "Dataset", "Normalize", "RandomCrop", "RandomHorizontalFlip", "RandomSampler",
+        "SequentialSampler", "Subset", "TensorDataset", "TransformedDataset", "default_collate", "random_split",
+    ),
     "autograd": ("checkpoint", "gradcheck", "is_grad_enabled", "no_grad"),
     "optimizers": (
         "Adam", "AdamW", "CosineWithWarmup", "OneCycleLR", "Optimizer", "RMSProp", "SGD", "StepLR",
