@@ -29,7 +29,7 @@ from contextvars import ContextVar
 
 import numpy as np
 
-from tinytorch import tensor
+from tinytorch import activations, losses, tensor
 from tinytorch.tensor import (
     DTypeError,
     Function,
@@ -569,6 +569,122 @@ def _write(self, values):
 def _setitem(self, key, value):
     guard_write(self, value)
     Tensor.from_storage(self.storage, slice_layout(self.layout, full_key(key, self.ndim))).copy_(value)
+
+
+@backward_of(activations.ReLU, needs=(("output",),))
+def relu_backward(self, grad):
+    """np.where and no product: a gradient of infinity behind a closed gate is 0, not NaN."""
+    return (np.where(self.output <= 0, 0, grad),)
+
+
+@backward_of(activations.LeakyReLU, needs=((0,),))
+def leaky_relu_backward(self, grad):
+    return (np.where(self.saved[0] > 0, grad, grad * self.params["slope"]),)
+
+
+@backward_of(activations.Tanh, needs=(("output",),))
+def tanh_backward(self, grad):
+    return (grad * (1 - self.output * self.output),)
+
+
+@backward_of(activations.SiLU, needs=((0,),))
+def silu_backward(self, grad):
+    x = self.saved[0]
+    s = activations.Sigmoid().forward(x)
+    return (grad * s * (1 + x * (1 - s)),)
+
+
+@backward_of(activations.GELU, needs=((0,),))
+def gelu_backward(self, grad):
+    """The distribution function of x plus x times its density, or the slope of GPT-2's formula."""
+    x = self.saved[0].astype(grad.dtype, copy=False)
+    if self.params["approximate"] == "tanh":
+        root = np.sqrt(2 / np.pi).astype(x.dtype)
+        t = np.tanh(root * (x + 0.044715 * x * x * x))
+        return (grad * 0.5 * (1 + t + x * (1 - t * t) * root * (1 + 3 * 0.044715 * x * x)),)
+    share = 0.5 * activations.erfc(np.ascontiguousarray(x).ravel() * -np.sqrt(0.5).astype(x.dtype)).reshape(x.shape)
+    return (grad * (share + x * np.exp(-0.5 * x * x) / np.sqrt(2 * np.pi).astype(x.dtype)),)
+
+
+@backward_of(activations.LogSoftmax, needs=(("output",),))
+def log_softmax_backward(self, grad):
+    return (grad - np.exp(self.output) * grad.sum(self.params["axis"], keepdims=True),)
+
+
+@backward_of(activations.Sigmoid, needs=(("output",),))
+def sigmoid_backward(self, grad):
+    """The gradient from the output alone: the input is not kept."""
+    return (grad * self.output * (1 - self.output),)
+
+
+@backward_of(activations.Softmax, needs=(("output",),))
+def softmax_backward(self, grad):
+    """The gradient from the output alone, along self.params["axis"]."""
+    pulled = grad * self.output
+    return (pulled - self.output * pulled.sum(self.params["axis"], keepdims=True),)
+
+
+def unreduced(self, grad):
+    """The gradient for each term of a loss that took their mean, their sum or none."""
+    return grad / self.saved[0].size if self.params["reduction"] == "mean" else grad
+
+
+@backward_of(losses.MSELoss)
+def mse_backward(self, grad):
+    prediction, target = self.saved
+    grad = unreduced(self, grad) * 2 * (prediction - target)
+    return grad, -grad
+
+
+@backward_of(losses.MAELoss)
+def mae_backward(self, grad):
+    prediction, target = self.saved
+    grad = unreduced(self, grad) * np.sign(prediction - target)
+    return grad, -grad
+
+
+@backward_of(losses.HuberLoss)
+def huber_backward(self, grad):
+    prediction, target = self.saved
+    delta = self.params["delta"]
+    grad = unreduced(self, grad) * np.clip(prediction - target, -delta, delta)
+    return grad, -grad
+
+
+@backward_of(losses.BCEWithLogitsLoss)
+def bce_with_logits_backward(self, grad):
+    logits, targets = self.saved
+    weight, pos_weight = (1 if self.params[name] is None else self.params[name] for name in ("weight", "pos_weight"))
+    grad = unreduced(self, grad) * weight
+    p, q = activations.Sigmoid().forward(logits), activations.Sigmoid().forward(-logits)
+    tail = np.log1p(np.exp(-np.abs(logits)))
+    for_targets = grad * (pos_weight * (np.maximum(-logits, 0) + tail) - (np.maximum(logits, 0) + tail))
+    return grad * ((1 - targets) * p - targets * pos_weight * q), for_targets
+
+
+@backward_of(losses.CrossEntropyLoss, needs=((0, 1), ()))
+def cross_entropy_backward(self, grad):
+    """The gradient for the logits (N, C, ...), and None for the labels.
+
+    self.params has weight (an array (C,) or None), ignore_index, label_smoothing and reduction. grad has the shape of the
+    loss: () for "mean" and "sum", (N, ...) for "none".
+    """
+    logits, labels = self.saved
+    weight, smoothing, classes = self.params["weight"], self.params["label_smoothing"], logits.shape[1]
+    kept = labels != self.params["ignore_index"]
+    labels = np.where(kept, labels, 0)
+    weights = losses.label_weights(labels, kept, weight, logits.dtype)
+    if self.params["reduction"] == "mean":
+        grad = grad / weights.sum()
+    shares = np.full(classes, smoothing / classes, logits.dtype) if weight is None else weight * (smoothing / classes)
+    pull = (1 - smoothing) * weights + shares.sum()
+    largest, rest = losses.log_sum_exp(logits)
+    slopes = np.exp(logits - np.expand_dims(largest + rest, 1)) * np.expand_dims(pull, 1)
+    slopes -= shares.reshape(-1, *[1] * (logits.ndim - 2))
+    target = np.expand_dims(labels, 1)
+    at_label = np.take_along_axis(slopes, target, 1) - np.expand_dims((1 - smoothing) * weights, 1)
+    np.put_along_axis(slopes, target, at_label, 1)
+    return np.where(np.expand_dims(kept, 1), slopes * np.expand_dims(grad, 1 if grad.ndim else ()), 0), None
 
 
 METHODS = {
