@@ -34,7 +34,8 @@ _MODULES = {
     ),
     "training": ("Trainer",),
 }
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
+_TOOLS = {"student": ("NotebookError", "provenance", "use")}
+_HOME = {name: module for module, names in (_MODULES | _TOOLS).items() for name in names}
 __all__ = sorted(_HOME)
 
 

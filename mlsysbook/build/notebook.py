@@ -38,11 +38,11 @@ def _expand(cell):
     if cell.kind == "markdown":
         yield new_markdown_cell(cell.text, id=_content_id("text", cell.text))
     elif cell.kind == "given":
-        yield _code(cell.text, _content_id("given", cell.text), locked=True)
+        yield _code(cell.text, _id(cell), locked=True)
     elif cell.kind == "show":
         yield new_code_cell(cell.text, id=_content_id("show", cell.text))
     elif cell.kind == "solution":
-        yield _code(cell.text, f"solution-{cell.name}", solution=True)
+        yield _code(cell.text, _id(cell), solution=True)
     elif cell.kind == "check":
         yield _code(cell.text, f"check-{cell.name}", grade=True, locked=True, points=cell.points)
     elif cell.kind in ("answer", "predict"):
@@ -67,6 +67,11 @@ def _nbgrader(name, grade=False, solution=False, locked=False, points=None):
     return meta if points is None else meta | {"points": int(points) if points == int(points) else points}
 
 
+def _id(cell):
+    """Id of a given cell or a solution."""
+    return f"solution-{cell.name}" if cell.kind == "solution" else _content_id("given", cell.text)
+
+
 def _content_id(prefix, text):
     return f"{prefix}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
@@ -76,13 +81,15 @@ def _without_export(text):
 
 
 def sidecar(reference):
-    """What the student's side needs beside the notebook: wanted results of visible cases, units, variants."""
+    """What the student's side needs beside the notebook: wanted results of visible cases, units, variants, and for a TinyTorch
+    module the cells that `tinytorch.use` makes it of."""
     a = reference.assignment
     units = {}
     for name in reference.keys:
         units[name] = _unit_of(reference, name)
     units |= {c.name: c.unit for c in reference.cells if c.kind == "predict" and c.unit}
-    return {
+    exports = {"exports": {"to": a.exports, "cells": [_id(c) for c in reference.cells if c.export]}} if a.exports else {}
+    return exports | {
         "course": reference.course, "assignment": a.id, "notebook": a.notebook, "title": a.title, "points": a.points,
         "wanted": {n: [_rounded(o) for o in reference.outcomes(n, s.cases)] for n, s in reference.checks.items()},
         "units": units, "variants": reference.pool,
