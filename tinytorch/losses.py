@@ -20,7 +20,9 @@ import operator
 
 import numpy as np
 
-from tinytorch.tensor import DTypeError, Function, ShapeError, Tensor, as_tensors, broadcast_shapes, float32, result_type
+from tinytorch.tensor import DTypeError, Function, ShapeError, as_tensors, broadcast_shapes, float32, result_type
+
+REDUCTIONS = ("mean", "sum", "none")
 
 
 def require_same_shape(prediction, target):
@@ -44,9 +46,6 @@ def reduced(values, reduction):
         return values
     total = values.sum()
     return total if reduction == "sum" else np.true_divide(total, values.size, dtype=values.dtype)
-
-
-REDUCTIONS = ("mean", "sum", "none")
 
 
 def nearest(name, names):
@@ -229,7 +228,7 @@ def reduce_kept(losses, weights, kept, reduction):
     if reduction == "none":
         return losses
     total = losses.sum()
-    return total if reduction == "sum" else np.true_divide(total, weights.sum(), dtype=losses.dtype)
+    return total if reduction == "sum" else np.true_divide(total, weights.sum() or np.nan, dtype=losses.dtype)
 
 
 def smoothed(label_losses, surprisal, weight, label_smoothing):

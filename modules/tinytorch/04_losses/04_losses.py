@@ -51,10 +51,16 @@ import operator
 
 import numpy as np
 
-from tinytorch.tensor import DTypeError, Function, ShapeError, Tensor, as_tensors, broadcast_shapes, float32, result_type
+from tinytorch.tensor import DTypeError, Function, ShapeError, as_tensors, broadcast_shapes, float32, result_type
+
+REDUCTIONS = ("mean", "sum", "none")
 
 # %%
+import re
+import tracemalloc
+
 from mlsysbook import answer, case, check, predict, reveal
+from tinytorch import Storage, Tensor
 
 # %% [markdown]
 # ## 1. Two shapes in, one number out
@@ -184,9 +190,6 @@ def cases(rng):
 
 # %%
 #| export
-REDUCTIONS = ("mean", "sum", "none")
-
-
 def nearest(name, names):
     """The end of a message about an unknown name: the nearest known one, and all of them."""
     close = difflib.get_close_matches(str(name), names, 1, cutoff=0)
@@ -691,9 +694,6 @@ def cases(rng):
 
 
 # %% check="take_labels" points=5
-import tracemalloc
-
-
 def taken(values, labels, class_axis=1):
     """The values, and whether the memory allocated on the way stays below a bit for each element of values."""
     values = np.moveaxis(values, class_axis, 1)
@@ -763,9 +763,6 @@ def kept_labels(labels, classes, ignore_index):
 
 
 # %% check="kept_labels" points=5
-import re
-
-
 def kept_of(labels, classes, ignore_index=-100, named=()):
     """Which labels count; or, if they are refused, whether the message holds the numbers in `named`."""
     try:
@@ -828,7 +825,7 @@ def cases(rng):
 # by the number of elements whatever the weights are.
 #
 # Nothing that stands at an ignored position may reach the result, not even a NaN; a product with 0 would let it through.
-# If everything is ignored, the mean is 0 / 0 = NaN, as in PyTorch.
+# Where the weights of the labels sum to 0 there is no mean: it is NaN, as in PyTorch. Everything ignored is one such case.
 #
 # **Exercise 5.4** The weight of each position. Ignored positions have weight 0; without class weights all others have
 # weight 1. At an ignored position `labels` holds some class, which means nothing.
@@ -860,7 +857,7 @@ def reduce_kept(losses, weights, kept, reduction):
     if reduction == "none":
         return losses
     total = losses.sum()
-    return total if reduction == "sum" else np.true_divide(total, weights.sum(), dtype=losses.dtype)
+    return total if reduction == "sum" else np.true_divide(total, weights.sum() or np.nan, dtype=losses.dtype)
     ### END SOLUTION
 
 
@@ -922,11 +919,12 @@ def cases(rng):
             losses, weights, kept = some((4,))
             losses[0] = bad
             yield case(losses, weights, kept, reduction, behaviour="NaN and infinity that count are not hidden")
-    edges = "an empty batch, everything ignored, float32"
+    edges = "weights that sum to 0, an empty batch, float32"
     for reduction in ("mean", "sum", "none"):
         yield case(np.zeros(0), np.zeros(0), np.zeros(0, bool), reduction, behaviour=edges)
         yield case(np.ones((2, 3)), np.zeros((2, 3)), np.zeros((2, 3), bool), reduction, behaviour=edges)
         yield case(*some((5,), "float32"), reduction, behaviour=edges)
+        yield case(np.array([0.5, 0.25]), np.zeros(2), np.array([True, False]), reduction, behaviour=edges)
 
 
 # %% [markdown]
@@ -1142,7 +1140,7 @@ def accuracy(logits, target, ignore_index=-100):
 
 # %% check="accuracy" points=3
 def accuracy_of(logits, labels, **kwargs):
-    return accuracy(Tensor(logits), Tensor(labels), **kwargs)
+    return float(accuracy(Tensor(logits), Tensor(labels), **kwargs))
 
 check("accuracy", [
     case(np.array([[2.0, 1.0], [0.0, 3.0], [5.0, 4.0]]), np.array([0, 1, 1])),
@@ -1180,8 +1178,6 @@ def cases(rng):
 
 # %% show
 import time
-
-from tinytorch import Storage
 
 
 def best(f, repeat=5):
@@ -1261,9 +1257,9 @@ for name, seconds, bytes_ in (("one-hot product", product, peak(by_product)), ("
 print(f"the whole cross entropy {whole * 1e3:10.3f} ms; with a one-hot product it would take {1 + product / whole:.2f} times as long")
 
 # %% [markdown]
-# The factor is large, and yet the whole loss does not get faster by it: N × C powers have to be computed in any case, and
-# they now take nearly all of the time. Memory is another matter. The one-hot vectors and their product are two arrays of
-# the size of the logits, and at such vocabularies the logits are often the largest tensor of the whole training step.
+# The factor is large, and the whole loss gains far less: N × C powers have to be computed in any case, and they take nearly
+# all of the time that is left. Memory is another matter. The one-hot vectors and their product are two arrays of the size
+# of the logits, and at such vocabularies the logits are often the largest tensor of the whole training step.
 #
 # ### 7.2 One function or eight
 #
