@@ -1,4 +1,5 @@
 # Exported from modules/tinytorch/03_layers by `mlsys build`; edit the module's source, not this file.
+
 """Modules: parameters with names, layers that hold them, and the values they start from.
 
     Parameter   a tensor that is trained
@@ -15,6 +16,7 @@ Errors, each one line that says what it got and what it wanted:
 
 import difflib
 import math
+import operator
 from typing import NamedTuple
 
 import numpy as np
@@ -452,6 +454,7 @@ class Sequential(Module):
         layers = list(self._modules.values())
         if isinstance(index, slice):
             return Sequential(*layers[index])
+        index = operator.index(index)
         if not -len(layers) <= index < len(layers):
             raise IndexError(f"index {index} is out of range for {len(layers)} layers")
         return layers[index]
@@ -474,6 +477,24 @@ def fans(shape):
     return shape[1] * window, shape[0] * window
 
 
+def xavier_std(fan_in, fan_out, gain=1.0):
+    """Standard deviation by Glorot and Bengio 2010."""
+    return gain * math.sqrt(2 / (fan_in + fan_out))
+
+
+def kaiming_std(fan_in, fan_out, gain, mode="fan_in"):
+    """Standard deviation by He et al. 2015. Raises ValueError, with the mode, unless it is "fan_in" or "fan_out"."""
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"mode is 'fan_in' or 'fan_out', got {mode!r}")
+    return gain / math.sqrt(fan_in if mode == "fan_in" else fan_out)
+
+
+def uniform_std_(tensor, std, rng=None):
+    """Fill with uniform numbers of mean 0 and standard deviation std, in place -> tensor."""
+    bound = math.sqrt(3) * std
+    return uniform_(tensor, -bound, bound, rng)
+
+
 GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
 
 
@@ -491,24 +512,6 @@ def gain(nonlinearity, slope=0.01):
         raise ValueError(f"no gain is known for {nonlinearity!r}; " + (f"the nearest is {near}, " if near else "")
                          + f"all are {', '.join(names)}")
     return GAINS[nonlinearity]
-
-
-def xavier_std(fan_in, fan_out, gain=1.0):
-    """Standard deviation by Glorot and Bengio 2010."""
-    return gain * math.sqrt(2 / (fan_in + fan_out))
-
-
-def kaiming_std(fan_in, fan_out, gain, mode="fan_in"):
-    """Standard deviation by He et al. 2015. Raises ValueError, with the mode, unless it is "fan_in" or "fan_out"."""
-    if mode not in ("fan_in", "fan_out"):
-        raise ValueError(f"mode is 'fan_in' or 'fan_out', got {mode!r}")
-    return gain / math.sqrt(fan_in if mode == "fan_in" else fan_out)
-
-
-def uniform_std_(tensor, std, rng=None):
-    """Fill with uniform numbers of mean 0 and standard deviation std, in place -> tensor."""
-    bound = math.sqrt(3) * std
-    return uniform_(tensor, -bound, bound, rng)
 
 
 def xavier_uniform_(tensor, gain=1.0, rng=None):
