@@ -68,15 +68,14 @@ class LeakyReLU(Activation):
         super().__init__(slope=slope)
 
     def compute(self, x, slope=0.01):
-        return np.where(x > 0, x, slope * x)
+        return np.maximum(x, 0) + slope * np.minimum(x, 0)
 
 
 class Sigmoid(Activation):
     """1 / (1 + exp(-x)). Nothing overflows on the way, and small values keep their digits."""
 
     def compute(self, x):
-        decay = np.exp(-np.abs(x))
-        return np.where(x < 0, decay, 1) / (1 + decay)
+        return np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x)))
 
 
 class SiLU(Activation):
@@ -87,7 +86,7 @@ class SiLU(Activation):
 
 
 class Tanh(Activation):
-    """Hyperbolic tangent: NumPy's own, a rational approximation in vector instructions where the processor has them."""
+    """Hyperbolic tangent: NumPy's own, in vector instructions where the processor has them."""
 
     def compute(self, x):
         return np.tanh(x)
@@ -148,7 +147,7 @@ def erfc(x):
     value -= z * z
     np.exp(value, out=value)
     value *= t
-    return np.where(x < 0, 2 - value, value)
+    return np.copysign(value, x) + 2 * np.signbit(x).astype(x.dtype)
 
 
 class GELU(Activation):

@@ -2,11 +2,10 @@
 # # TinyTorch 02: Activations
 #
 # The formula of softmax has a sum, a quotient and an exponential. Give it the two logits 100 and 0 in float32, and it
-# answers NaN and 0. The right answer, 1 and 4·10⁻⁴⁴, fits float32 without trouble. GELU has a cube in it. Written `x**3`
-# or written `x * x * x`, it is the same number; in NumPy the two differ in time by a factor that you will find hard to
-# believe until you measure it. Paper does not know about either. Activations are short formulas, and this notebook is
-# about the distance between the formula and a function that a framework can call a billion times a second on whatever
-# arrives.
+# answers NaN and 0. The right answer, 1 and 4·10⁻⁴⁴, fits float32. GELU has a cube in it. Written `x**3` or written
+# `x * x * x` it is the same number, and in NumPy the two differ in time by a factor that section 8 asks you to guess.
+# Neither shows on paper. Activations are short formulas; this notebook is about the way from the formula to a function
+# that gives the right digits on whatever arrives, in the time that the machine needs and not much more.
 #
 # **Where it sits.** What you write is exported as `tinytorch/activations.py`, next to the tensor of module 01.
 #
@@ -51,7 +50,7 @@ from tinytorch.tensor import Function, float16, float32, normal_axis
 BLOCK = 16_384  # elements; with a few temporaries in float32 this fits a second-level cache
 
 # %%
-from mlsysbook import answer, case, check, predict, reveal
+from mlsysbook import answer, case, check, predict, prop, reveal
 from tinytorch import Storage, Tensor
 
 VIEWS = {  # the checks also pass arrays that are not row-major
@@ -243,7 +242,7 @@ class LeakyReLU(Activation):
 
     def compute(self, x, slope=0.01):
         ### BEGIN SOLUTION
-        return np.where(x > 0, x, slope * x)
+        return np.maximum(x, 0) + slope * np.minimum(x, 0)
         ### END SOLUTION
 
 
@@ -308,11 +307,11 @@ figure, axes = plt.subplots(figsize=(6.5, 3.2))
 axes.plot(shifts, dead, "o-", label="units that are 0 for every input")
 axes.plot(shifts, silent, "--", label="outputs that are 0")
 axes.set(xlabel="bias", ylabel="share", title="How units die when the bias falls")
-axes.legend()
+axes.legend(loc=(0.4, 0.12))
 plt.show()
-print(f"Figure: two falling curves over the bias. Outputs: {silent[0]:.0%} are 0 at bias -5, half at bias 0. "
-      f"Units: none is dead at bias -2 or above ({dead[12]:.1%}), "
-      f"half are dead near bias {np.interp(-0.5, -np.array(dead), shifts):.1f}, {dead[0]:.0%} at bias -5.")
+print(f"Figure: two falling curves over the bias. Of the outputs {silent[0]:.0%} are 0 at bias -5, half at bias 0. "
+      f"Of the units {dead[12]:.1%} are dead at bias -2, half near bias {np.interp(-0.5, -np.array(dead), shifts):.1f}, "
+      f"{dead[0]:.0%} at bias -5.")
 
 # %% [markdown]
 # ## 3. Sigmoid: an overflow that matters and one that does not
@@ -353,8 +352,7 @@ class Sigmoid(Activation):
 
     def compute(self, x):
         ### BEGIN SOLUTION
-        decay = np.exp(-np.abs(x))
-        return np.where(x < 0, decay, 1) / (1 + decay)
+        return np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x)))
         ### END SOLUTION
 
 
@@ -432,11 +430,10 @@ def cases(rng):
 # | their difference / their sum | 1.0001659·10⁻⁴ |
 # | tanh x | 9.9999997·10⁻⁵ |
 #
-# Each exponential is right to 8 digits. Their first 4 cancel, and what the difference has left is 4 digits, of which
-# none can be recovered afterwards. This is **cancellation**: a small difference of large numbers that were rounded
-# before. At x = 10⁻⁸ nothing is left at all. The remedy is never more care in the subtraction, it is a formula that
-# does not form the large numbers. NumPy offers $\mathrm{expm1}(x) = e^x - 1$, exact to the last digits however small
-# x is.
+# Each exponential is right to 7 digits or so. The first 4 cancel, and the difference has 3 or 4 left; nothing done
+# afterwards brings the others back. This is **cancellation**: a small difference of large numbers that were rounded
+# before. At x = 10⁻⁸ nothing is left at all. More care in the subtraction does not help; a formula that does not form
+# the large numbers does. NumPy offers $\mathrm{expm1}(x) = e^x - 1$, right to the last digits however small x is.
 #
 # **Exercise 4.1** Write tanh with `np.expm1` and arithmetic, to full relative precision from 10⁻³⁰ to 10⁴ and of both
 # signs. `np.tanh` itself does without your help; it becomes the exported class, and the cell below compares the two.
@@ -479,7 +476,7 @@ def cases(rng):
 # %%
 #| export
 class Tanh(Activation):
-    """Hyperbolic tangent: NumPy's own, a rational approximation in vector instructions where the processor has them."""
+    """Hyperbolic tangent: NumPy's own, in vector instructions where the processor has them."""
 
     def compute(self, x):
         return np.tanh(x)
@@ -595,7 +592,7 @@ print(f"one unit in the last place is {np.finfo('float32').eps:.0e} in float32 a
 print(f"the table took {best(chebyshev_table, 3) * 1e3:.1f} ms")
 
 # %% [markdown]
-# The terms shrink by a factor of about 3 each, until at $c_{26}$ they reach the rounding of the table itself. Twelve
+# The terms shrink by a factor of about 4 each, until at $c_{26}$ they reach the rounding of the table itself. Twelve
 # terms are enough for float32, 26 for float64: half the digits, half the work.
 #
 # `POWERS[dtype.name]` holds the same polynomial as coefficients of $y^0, y^1, \dots$, ready for evaluation by Horner's
@@ -633,7 +630,7 @@ def erfc(x):
     value -= z * z
     np.exp(value, out=value)
     value *= t
-    return np.where(x < 0, 2 - value, value)
+    return np.copysign(value, x) + 2 * np.signbit(x).astype(x.dtype)
     ### END SOLUTION
 
 
@@ -661,19 +658,21 @@ class GELU(Activation):
 
 # %% check="erfc" points=6
 def erfc_values(x):
-    """Values, and whether they are as close as float arithmetic allows: 16 units in the last place, more as x² grows."""
     with np.errstate(all="ignore"):
-        out = np.asarray(erfc(x))
-        unit = np.finfo(x.dtype).eps * (1 + np.where(np.isfinite(x), x, 0).astype("float64") ** 2)
-        exact = exact_erfc(x.astype("float64"))
-        close = np.abs(out - exact) <= 16 * unit * exact
-    return {"values": out, "within 16 units": bool((close | np.isnan(exact)).all())}
+        return np.asarray(erfc(x))
+
+def is_close(out, x):
+    """Within 16 units in the last place, and more as x² grows."""
+    exact = exact_erfc(x.astype("float64"))
+    unit = np.finfo(x.dtype).eps * (1 + np.where(np.isfinite(x), x, 0).astype("float64") ** 2)
+    return bool(((np.abs(out - exact) <= 16 * unit * exact) | np.isnan(exact)).all())
 
 check("erfc", [
     case(np.array([0.0, 1.0, -1.0])),
     case(np.array([0.5, -3.0, 5.0], "float32")),
     case(np.array([np.inf, -np.inf, np.nan, 20.0])),
-], call=erfc_values, forbid=("math.erfc", "math.erf", "exact_erfc", "np.vectorize", "np.frompyfunc"))
+], call=erfc_values, properties=[prop("lie within 16 (1 + x²) units in the last place of erfc", is_close)],
+      forbid=("math.erfc", "math.erf", "exact_erfc", "np.vectorize", "np.frompyfunc"))
 
 # %% hidden="erfc"
 def cases(rng):
@@ -995,8 +994,8 @@ print("Figure: left, six activations from -5 to 5; sigmoid and tanh level off on
 # %% [markdown]
 # Where a slope is near 0, the function is **saturated**: its output hardly depends on its input, and training hardly
 # moves what lies before it. Sigmoid and tanh saturate on both sides. The slope of ReLU is exactly 0 on the left; on the
-# right it is exactly 1, however far one goes. GELU and SiLU are a little steeper than 1 around x = 1.5 and dip below 0
-# on the left.
+# right it is exactly 1, however far one goes. The slopes of GELU and SiLU rise a little above 1 on the right and dip
+# below 0 on the left.
 #
 # Slopes multiply. A change that passes through ten sigmoids in a row, with weights of 1 between them, is multiplied by
 # ten slopes of a sigmoid. **By what factor at most**, if everything is chosen most favourably?
@@ -1041,7 +1040,8 @@ for (name, f), style in zip(SHOWN.items(), ("-", "--", "-", "--", "-.", ":"), st
         sizes.append(np.sqrt((change**2).mean()))
     left_over[name] = sizes[-1]
     axes.semilogy(range(1, 21), sizes, style, label=name)
-axes.set(xlabel="layer", ylabel="size of the change", title="What 20 layers leave of a change of size 1")
+axes.set(xlabel="layer", ylabel="size of the change", title="What 20 layers leave of a change of size 1",
+         xticks=range(0, 21, 5))
 axes.legend(fontsize=8)
 plt.show()
 print("Figure: size of the change against layer, logarithmic. After 20 layers: "
@@ -1081,11 +1081,12 @@ for name, f in (("x * x", lambda: x * x), ("x**2", lambda: x**2), ("x * x * x", 
     print(f"  {name:13} {best(f, 3) * 1e3:7.2f} ms")
 
 # %% [markdown]
-# `x**3` is a call of the general power, `powf` in C, for every element. It has to give the right result for 2.7 to the
-# power of -0.31 as well, so it takes a logarithm and an exponential in more than the precision of float32, and it asks
-# after signs and special cases on the way. NumPy knows the exponents 2, 0.5 and -1 and replaces them by cheaper
-# operations; 3 is not among them. A compiler with `-ffast-math` would turn the power into two multiplications. NumPy
-# has no compiler at hand, so it is you who knows that the exponent is 3.
+# `x**3` calls the general power, which must be right for 2.7 to the power of -0.31 as well: it takes a logarithm and an
+# exponential, both in more precision than the result has, and asks after signs and special cases on the way. The last
+# lines say where the time goes on your machine. Where NumPy has a vector routine for powers, positive bases are quick and
+# each negative one is handed to a scalar `powf`; where it has none, all are. NumPy knows the exponents 2, 0.5 and -1 and
+# takes cheaper operations for them; 3 is not among them. A compiler that may assume real arithmetic turns a cube into
+# two multiplications. Here it is you who knows that the exponent is 3.
 #
 # ### 8.2 An exponential
 #
@@ -1101,28 +1102,37 @@ predict("exponential", "4", low="0.8", high="20")
 # %% show
 ratio = best(lambda: np.exp(x), 15) / best(lambda: np.maximum(x, 0), 15)
 reveal("exponential", f"{ratio:.3g}")
-print("ns an element         4,096 in the cache   1,000,000 from memory")
-outs = {n: np.empty(n, "float32") for n in (4096, 1_000_000)}
+print("ns an element        32,768 in the cache   8,000,000 from memory")
+much = np.tile(x, 8)
+outs = {n: np.empty(n, "float32") for n in (32_768, 8_000_000)}
 for name, f in (("copy", np.copyto), ("x + 1", lambda o, a: np.add(a, 1, out=o)), ("max(x, 0)", lambda o, a: np.maximum(a, 0, out=o)),
                 ("exp(x)", lambda o, a: np.exp(a, out=o)), ("tanh(x)", lambda o, a: np.tanh(a, out=o)),
                 ("1 / x", lambda o, a: np.divide(1, a, out=o))):
-    near, far = (best(lambda f=f, n=n: f(outs[n], x[:n]), 15) / n * 1e9 for n in outs)
+    near, far = (best(lambda f=f, n=n: f(outs[n], much[:n])) / n * 1e9 for n in outs)
     print(f"{name:20} {near:12.2f} {far:20.2f}")
+much = outs = None
+for name, a in (("as it is", x), ("sorted", np.sort(x))):
+    seconds = best(lambda a=a: np.where(a > 0, a, 0.01 * a)), best(lambda a=a: np.maximum(a, 0) + 0.01 * np.minimum(a, 0))
+    print(f"leaky relu of x {name:9} with np.where {seconds[0] * 1e3:5.2f} ms, with max and min {seconds[1] * 1e3:5.2f} ms")
 print("\nmilliseconds of a million   float32   float16")
-halves = Tensor(x, "float16")
+rows = {name: Tensor(x.reshape(1000, 1000), name) for name in ("float32", "float16")}
 for name, f in (SHOWN | {"softmax": softmax, "log_softmax": log_softmax}).items():
-    print(f"{name:24} {best(lambda f=f: f(Tensor.from_numpy(x)), 3) * 1e3:10.2f} {best(lambda f=f: f(halves), 3) * 1e3:9.2f}")
+    single, half = (best(lambda f=f, a=a: f(a), 3) * 1e3 for a in rows.values())
+    print(f"{name:24} {single:10.2f} {half:9.2f}")
 
 # %% [markdown]
 # An exponential is not computed with a series of thirty terms. Its argument is split into a multiple of ln 2, which
 # only moves the exponent of the float, and a rest for which a polynomial of degree five or so is enough; vector
 # instructions do it for 8 or 16 elements at once. Compare the two columns of the first table: as soon as the operands
 # come from memory, the simple operations grow towards the expensive ones, because all of them wait. The first table
-# writes into an array that is there already. A new array of 4 MB costs extra, since the system has to hand out its
-# pages.
+# writes into an array that is there already; a new array of 4 MB costs extra, since the system has to hand out its pages.
 #
-# In the second table float16 has half of the bytes and is not faster, as in module 01: it is converted to float32 and
-# back, here block by block.
+# The two lines on leaky ReLU give the same numbers. `np.where` asks element by element which of two arrays to read, and
+# a processor that guesses the answer beforehand guesses wrong half of the time if signs are random. Sorted, it guesses
+# right. Maximum and minimum ask nothing: both are computed for every element, and there is nothing to guess.
+#
+# In the last table float16 has half of the bytes and is not faster, as in module 01: it is converted to float32 and back,
+# here block by block.
 #
 # ### 8.3 The traffic of softmax
 #
@@ -1183,15 +1193,25 @@ for name, (passes, f) in steps.items():
     seconds = best(f)
     total += seconds
     print(f"{name:9} {passes} x {mib:.0f} MiB  {seconds * 1e3:6.2f} ms, {seconds / passes / mib * 1e6:4.0f} µs for each MiB moved")
-rows = 16  # 128 KiB at a time
-blocks = best(lambda: [Softmax().compute(x[i:i + rows], 1) for i in range(0, len(x), rows)])
-print(f"together  8 x {mib:.0f} MiB  {total * 1e3:6.2f} ms; {rows} rows at a time {blocks * 1e3:.2f} ms")
+
+
+def by_rows(count):
+    """Softmax of so many rows at a time."""
+    for i in range(0, len(x), count):
+        out[i:i + count] = Softmax().compute(x[i:i + count], 1)
+
+
+print(f"together  8 x {mib:.0f} MiB  {total * 1e3:6.2f} ms")
+for count in (4, 16, 64, 2048):
+    print(f"Softmax of {count:4} rows at a time, {count * mib / 2048:6.2f} MiB: {best(lambda n=count: by_rows(n), 3) * 1e3:6.2f} ms")
 x = m = s = e = z = y = out = None
 
 # %% [markdown]
 # A kernel that does all five steps on a row before it turns to the next moves 2 × 64 MiB if a row fits the cache. That
-# is **fusion**, and it is what compilers for networks spend most of their effort on. Sixteen rows at a time are the
-# poor man's version. FlashAttention goes further and keeps maximum and sum while the row is still being made, so that
+# is **fusion**, and compilers for networks spend much of their effort on it. A few rows at a time come close to it without
+# a compiler. Whether that saves time depends on what the copy costs: on a server whose last cache holds all of these
+# arrays the exponential takes longer than its traffic, and there is little to save; on a laptop, or a GPU, traffic is
+# nearly all of the time. FlashAttention goes further and keeps maximum and sum while a row is still being made, so that
 # the row of scores never reaches memory.
 #
 # ### 8.4 The peak of GELU
@@ -1226,7 +1246,7 @@ def key(v):
 # %% [markdown]
 # Then there is `GELU` of this notebook, which works in blocks of 16 384 elements, and a chain of tensor operations,
 # where each operation is a `Function` with a storage of its own. And time: **how many times longer does the exact GELU
-# take on the whole million at once than in blocks?**
+# of four million float32 take at once than in blocks?** It passes over its operands about fifty times.
 
 # %% predict="blocks" points=1
 # predict("blocks", "number", low="number", high="number")
@@ -1252,12 +1272,13 @@ def tensor_chain(x):
     return 0.5 * x * (1 + tanh(0.7978845608 * (x + 0.044715 * (x * x * x))))
 
 
-x = np.random.default_rng(4).normal(size=1_000_000).astype("float32")
-tensor, halves = Tensor(x), Tensor(x, "float16")
-sizes = [2**k for k in range(9, 21)]
-in_blocks = [best(lambda n=n: blockwise(GELU().compute, x, n), 3) for n in sizes]
+x = np.random.default_rng(4).normal(size=4_000_000).astype("float32")
+sizes = [2**k for k in range(10, 22)]
+in_blocks = [best(lambda n=n: blockwise(GELU().compute, x, n), 2) for n in sizes]
 at_once = best(lambda: GELU().compute(x), 3)
 reveal("blocks", f"{at_once / in_blocks[sizes.index(BLOCK)]:.3g}")
+x = x[:1_000_000].copy()
+tensor, halves = Tensor(x), Tensor(x, "float16")
 print("GELU of a million            peak by tracemalloc   peak by Storage       time")
 for name, f in (("tanh, one NumPy expression", lambda: gelu_product(x)), ("tanh, tensor operations", lambda: tensor_chain(tensor)),
                 ("tanh, in blocks", lambda: gelu(tensor, "tanh")), ("exact, at once", lambda: GELU().compute(x)),
@@ -1270,7 +1291,7 @@ figure, axes = plt.subplots(figsize=(6.5, 3.4))
 axes.semilogx([4 * n / 1024 for n in sizes], np.array(in_blocks) * 1e3, "o-", base=2, label="in blocks")
 axes.axhline(at_once * 1e3, linestyle="--", color="black", label="all at once")
 axes.axvline(4 * BLOCK / 1024, linestyle=":", color="gray", label="the block of TinyTorch")
-axes.set(xlabel="block (KiB)", ylabel="time (ms)", title="Exact GELU of a million float32", ylim=(0, None))
+axes.set(xlabel="block (KiB)", ylabel="time (ms)", title="Exact GELU of four million float32", ylim=(0, None))
 axes.legend()
 plt.show()
 least = int(np.argmin(in_blocks))
@@ -1280,10 +1301,9 @@ print(f"Figure: time against size of the block. {in_blocks[0] * 1e3:.1f} ms with
 
 # %% [markdown]
 # The curve has two walls. On the left the Python of each block costs more than its arithmetic. On the right the block
-# and its temporaries no longer fit the cache, and each of the forty passes of the exact GELU goes to memory. The tanh
-# form makes only nine passes, so it gains less. In bytes the gain is the same for both: one result instead of three or
-# more arrays. `Storage` counts only what tensors hold; what a `forward` allocates on the way shows in tracemalloc
-# alone, and it is as real.
+# and its temporaries no longer fit the cache, and every pass goes to memory. The tanh form makes fewer passes, so it has
+# less to gain, if anything. In bytes both gain: one result and a few blocks instead of three arrays or more. `Storage`
+# counts only what tensors hold; what a `forward` allocates on the way shows in tracemalloc alone, and it is as real.
 #
 # ## 9. Explain
 #
@@ -1325,9 +1345,9 @@ print(f"Figure: time against size of the block. {in_blocks[0] * 1e3:.1f} ms with
 # | `Activation`, `blockwise` | `TensorIterator` with `cpu_kernel_vec`: one pass, the whole formula on 8 or 16 elements in registers |
 # | `working_dtypes` | `at::opmath_type<Half>`, which is float; integers are promoted to the default dtype |
 # | `gelu(x, "tanh")` | `torch.nn.functional.gelu(x, approximate="tanh")` |
-# | `erfc` and its table | `Sleef_erff8_u10` and relatives, from the SLEEF library, inside $1 + \mathrm{erf}$; a left tail of 0 |
-# | `Softmax`, `LogSoftmax` | `vec_softmax_lastdim` and `vec_log_softmax_lastdim_kernel`: the three passes of a row, fused |
-# | sixteen rows at a time | `torch.compile`, which writes a fused kernel for chains of such operations |
+# | `erfc` and its table | `Vectorized::erf`, for float64 from the SLEEF library, inside $1 + \mathrm{erf}$: the left tail becomes 0 |
+# | `Softmax`, `LogSoftmax` | `SoftMaxKernel.cpp`, row by row; a comment there defends the order of its two subtractions (issue 11752) |
+# | a few rows at a time | `torch.compile`, which writes a fused kernel for chains of such operations |
 #
 # Module 03 puts these functions between matrices: layers that own their parameters, and weights whose size is chosen by
 # the slope of the activation that follows.
