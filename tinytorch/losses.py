@@ -113,22 +113,22 @@ class MAELoss(Loss):
 
 
 def huber_error(residual, delta):
-    """Huber's loss of each residual: r² / 2 up to delta on either side, a straight line beyond -> array of that dtype."""
+    """Huber's loss of each residual: r² / 2 up to delta on either side, a straight line beyond -> array of its dtype."""
     size = np.abs(residual)
     near = np.minimum(size, delta)
     return near * (size - near / 2)
 
 
 class HuberLoss(Loss):
-    """r² / 2 where |r| <= delta, delta (|r| - delta / 2) beyond, with r = prediction - target. Any shape, both the same.
+    """r² / 2 where |r| <= delta, delta (|r| - delta / 2) beyond, with r = prediction - target.
 
-    reduction "mean", "sum" or "none". Raises ValueError if delta is not positive. Source: Huber 1964.
+    Any shape, both the same; reduction "mean", "sum" or "none". Raises ValueError if delta is not positive. Source: Huber 1964.
     """
 
     def __init__(self, **params):
         super().__init__(**params)
         if not self.params["delta"] > 0:
-            raise ValueError(f"delta is the residual at which the line begins; it must be positive, got {self.params['delta']}")
+            raise ValueError(f"delta, where the line begins, must be positive, got {self.params['delta']}")
 
     def forward(self, prediction, target, reduction="mean", delta=1.0):
         return reduced(huber_error(prediction - target, delta), reduction)
@@ -147,7 +147,10 @@ def binary_log_loss(logits, targets, weight=None, pos_weight=None):
 
 
 def stretching(name, weight, shape, dtype):
-    """A weight (None, number, list, array or tensor) as an array that broadcasts to shape, or None. Raises ShapeError."""
+    """A weight (number, list, array, tensor or None) as an array that broadcasts to shape, or None.
+
+    Raises ShapeError with its name if it does not.
+    """
     if weight is None:
         return None
     weight = np.asarray(weight, dtype)
@@ -206,8 +209,8 @@ def kept_labels(labels, classes, ignore_index):
     wrong = kept & ((labels < 0) | (labels >= classes))
     if wrong.any():
         at = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise IndexError(f"label {int(labels[at])} at position {at} is no class: {classes} classes are 0 to {classes - 1}, "
-                         f"and {ignore_index} is ignored")
+        raise IndexError(f"label {int(labels[at])} at position {at} is no class: "
+                         f"{classes} classes are 0 to {classes - 1}, and {ignore_index} is ignored")
     return kept
 
 
@@ -262,8 +265,8 @@ class CrossEntropyLoss(Loss):
     logits (N, C, ...) with the classes on axis 1, labels (N, ...) of an integer dtype, weight (C,) for each class.
     Labels equal to ignore_index do not count. label_smoothing in [0, 1] is the share of the target spread over all
     classes. The mean divides by the summed weights of the labels that count.
-    Raises IndexError for a label that is no class, DTypeError for labels that are no integers, ShapeError for shapes that
-    do not fit, ValueError for a label_smoothing out of range. Source: Szegedy et al. 2016 (label smoothing).
+    Raises IndexError for a label that is no class, DTypeError for labels that are no integers, ShapeError for shapes
+    that do not fit, ValueError for a label_smoothing out of range. Source: Szegedy et al. 2016 (label smoothing).
     """
 
     def __init__(self, **params):
@@ -279,8 +282,8 @@ class CrossEntropyLoss(Loss):
         if self.params["weight"] is not None:
             weight = self.params["weight"] = np.asarray(self.params["weight"], dtype)
             if weight.shape != (logits.shape[1],):
-                raise ShapeError(f"weight has shape {weight.shape}; logits of shape {logits.shape} have {logits.shape[1]} "
-                                 f"classes and want ({logits.shape[1]},)")
+                raise ShapeError(f"weight has shape {weight.shape}; logits of shape {logits.shape} have "
+                                 f"{logits.shape[1]} classes and want ({logits.shape[1]},)")
         return logits.numpy().astype(dtype, copy=False), labels.numpy()
 
     def forward(self, logits, labels, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
@@ -317,8 +320,8 @@ def binary_cross_entropy_with_logits(prediction, target, *, weight=None, pos_wei
 
 def cross_entropy(logits, target, *, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
     """Log loss of softmax(logits), (N, C, ...), against integer labels (N, ...): CrossEntropyLoss."""
-    return CrossEntropyLoss.apply(logits, target, weight=weight, ignore_index=ignore_index, label_smoothing=label_smoothing,
-                                  reduction=reduction)
+    return CrossEntropyLoss.apply(logits, target, weight=weight, ignore_index=ignore_index,
+                                  label_smoothing=label_smoothing, reduction=reduction)
 
 
 def accuracy(logits, target, ignore_index=-100):

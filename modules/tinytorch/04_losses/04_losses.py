@@ -24,9 +24,9 @@
 # 4. state what a mean divides by when labels are ignored and classes weighted;
 # 5. predict bytes and time of a cross entropy over 50,000 classes, then measure both.
 #
-# **How to work.** Write code in place of `raise NotImplementedError()`, run the cell, run the check below it. Checks show
-# worked examples; grading runs hidden cases besides: other shapes, dtypes and strides, large and infinite logits, empty
-# batches, wrong arguments. Every function is judged by itself. You need module 01 and logarithms. Three hours are
+# **How to work.** Write code in place of `raise NotImplementedError()`, run the cell, run the check below it. Checks
+# show worked examples; grading runs hidden cases besides: other shapes, dtypes and strides, large and infinite logits,
+# empty batches, wrong arguments. Every function is judged by itself. You need module 01 and logarithms. Three hours are
 # typical.
 
 # %%
@@ -79,8 +79,8 @@ from tinytorch import Storage, Tensor
 # would broadcast it also names the shape of the differences, since that is the reason: (3, 3) in the example. Module
 # 01's `broadcast_shapes` is imported.
 #
-# **Exercise 1.2** Reduce the losses of all elements. `"none"` keeps one value for each element; `"sum"` and `"mean"` leave
-# a single number of the same dtype, over all axes. Without elements the sum is 0 and the mean NaN.
+# **Exercise 1.2** Reduce the losses of all elements. `"none"` keeps one value for each element; `"sum"` and `"mean"`
+# leave a single number of the same dtype, over all axes. Without elements the sum is 0 and the mean NaN.
 
 # %% solution="require_same_shape"
 #| export
@@ -185,8 +185,9 @@ def cases(rng):
 # before the first batch; fills in defaults; refuses unequal shapes through your function; and brings both sides to one
 # dtype.
 #
-# Why is the loss of float16 predictions a float32? It is one number, so the two bytes saved are worth nothing, and module
-# 08 will multiply it by 2¹⁶ to keep small gradients alive. The largest float16 is 65,504, which is less than 2¹⁶.
+# Why is the loss of float16 predictions a float32? It is one number, so the two bytes saved are worth nothing, and
+# module 08 will multiply it by 2¹⁶ to keep small gradients alive. The largest float16 is 65,504, which is less than
+# 2¹⁶.
 
 # %%
 #| export
@@ -341,7 +342,7 @@ class MAELoss(Loss):
 # %% solution="huber_error"
 #| export
 def huber_error(residual, delta):
-    """Huber's loss of each residual: r² / 2 up to delta on either side, a straight line beyond -> array of that dtype."""
+    """Huber's loss of each residual: r² / 2 up to delta on either side, a straight line beyond -> array of its dtype."""
     ### BEGIN SOLUTION
     size = np.abs(residual)
     near = np.minimum(size, delta)
@@ -381,15 +382,15 @@ def cases(rng):
 # %%
 #| export
 class HuberLoss(Loss):
-    """r² / 2 where |r| <= delta, delta (|r| - delta / 2) beyond, with r = prediction - target. Any shape, both the same.
+    """r² / 2 where |r| <= delta, delta (|r| - delta / 2) beyond, with r = prediction - target.
 
-    reduction "mean", "sum" or "none". Raises ValueError if delta is not positive. Source: Huber 1964.
+    Any shape, both the same; reduction "mean", "sum" or "none". Raises ValueError if delta is not positive. Source: Huber 1964.
     """
 
     def __init__(self, **params):
         super().__init__(**params)
         if not self.params["delta"] > 0:
-            raise ValueError(f"delta is the residual at which the line begins; it must be positive, got {self.params['delta']}")
+            raise ValueError(f"delta, where the line begins, must be positive, got {self.params['delta']}")
 
     def forward(self, prediction, target, reduction="mean", delta=1.0):
         return reduced(huber_error(prediction - target, delta), reduction)
@@ -415,20 +416,20 @@ for loss in (MSELoss(reduction="none"), HuberLoss(reduction="none", delta=10.0),
 # an outcome happened to which the model gave $p$? The logarithm again: $-\ln p$. A certain outcome costs 0, one of
 # probability 1/2 costs 0.693, an impossible one costs infinity.
 #
-# The unit is the **nat**, and 1 nat = 1/ln 2 ≈ 1.443 **bits**. A fair coin costs ln 2 nats, 1 bit. A fair die costs ln 6 =
-# 1.792 nats = 2.585 bits. The bits are real: a code that spends $-\log_2 p$ bits on an outcome of probability $p$ exists,
-# up to a fraction of a bit for a whole message (arithmetic coding), and none is shorter on average. So the mean log loss
-# of a model on some data is the length of these data when the model is used to compress them.
+# The unit is the **nat**, and 1 nat = 1/ln 2 ≈ 1.443 **bits**. A fair coin costs ln 2 nats, 1 bit. A fair die costs ln
+# 6 = 1.792 nats = 2.585 bits. The bits are real: a code that spends $-\log_2 p$ bits on an outcome of probability $p$
+# exists, up to a fraction of a bit for a whole message (arithmetic coding), and none is shorter on average. So the mean
+# log loss of a model on some data is the length of these data when the model is used to compress them.
 #
-# **A check that costs nothing.** An untrained network knows nothing, so it should spread its probability evenly. With 10
-# classes the loss is then ln 10 = 2.303. With the 50,257 tokens of GPT-2 it is ln 50,257 = 10.82. A larger first loss
-# means that the network is confident without a reason, usually because its weights start too large. A much smaller one
-# means that it sees the answers.
+# **A check that costs nothing.** An untrained network knows nothing, so it should spread its probability evenly. With
+# 10 classes the loss is then ln 10 = 2.303. With the 50,257 tokens of GPT-2 it is ln 50,257 = 10.82. A larger first
+# loss means that the network is confident without a reason, usually because its weights start too large. A much smaller
+# one means that it sees the answers.
 #
 # ### 3.1 From a loss to a file
 #
-# A language model has a mean loss of 2.5 for each token of a text of 4000 tokens. How many bytes does the text take when
-# it is compressed with this model?
+# A language model has a mean loss of 2.5 for each token of a text of 4000 tokens. How many bytes does the text take
+# when it is compressed with this model?
 
 # %% answer="compressed" points=2
 compressed = ""  # a number with its unit, such as "2.4 kB"
@@ -453,9 +454,9 @@ def key(v):
 # ## 4. Two outcomes: logits instead of probabilities
 #
 # A layer gives a number $x$ without bounds, the **logit**. The sigmoid makes it a probability, $p = 1 / (1 + e^{-x})$.
-# With a target $t$, 1 for yes and 0 for no, the loss is $-t \ln p - (1 - t) \ln (1 - p)$. Two steps, the sigmoid and then
-# the logarithm, are a trap. At $x = 40$ the sigmoid rounds to 1 in float64, $1 - p$ to 0, and the loss of $t = 0$ is
-# infinite, where the truth is 40. In float32 this happens at $x = 17$.
+# With a target $t$, 1 for yes and 0 for no, the loss is $-t \ln p - (1 - t) \ln (1 - p)$. Two steps, the sigmoid and
+# then the logarithm, are a trap. At $x = 40$ the sigmoid rounds to 1 in float64, $1 - p$ to 0, and the loss of $t = 0$
+# is infinite, where the truth is 40. In float32 this happens at $x = 17$.
 #
 # Written for the logit, both logarithms are one function, the **softplus** $s(x) = \ln(1 + e^x)$:
 #
@@ -477,8 +478,8 @@ def key(v):
 #   negatives, `pos_weight = 9` makes both kinds count the same.
 # * `weight` multiplies the whole loss of an element.
 #
-# **Worked example.** $x = 2$. For $t = 1$ the loss is 0.126928, for $t = 0$ it is 2.126928, for $t = 0.5$ it is 1.126928. With
-# `pos_weight = 3` these are 0.380784, 2.126928 and 1.253856.
+# **Worked example.** $x = 2$. For $t = 1$ the loss is 0.126928, for $t = 0$ it is 2.126928, for $t = 0.5$ it is
+# 1.126928. With `pos_weight = 3` these are 0.380784, 2.126928 and 1.253856.
 #
 # **Exercise 4.1** The loss of each element, right to the last digits for logits from -10⁴ to 10⁴. `np.logaddexp` knows
 # the softplus; here it is what you write.
@@ -545,7 +546,10 @@ def cases(rng):
 # %%
 #| export
 def stretching(name, weight, shape, dtype):
-    """A weight (None, number, list, array or tensor) as an array that broadcasts to shape, or None. Raises ShapeError."""
+    """A weight (number, list, array, tensor or None) as an array that broadcasts to shape, or None.
+
+    Raises ShapeError with its name if it does not.
+    """
     if weight is None:
         return None
     weight = np.asarray(weight, dtype)
@@ -580,11 +584,11 @@ class BCEWithLogitsLoss(Loss):
 
 
 # %% [markdown]
-# The losses that you have so far, drawn. On the left against the residual. On the right against the **margin**, which is
-# the logit with its sign turned so that positive means right: $x$ for $t = 1$, $-x$ for $t = 0$. What one would like to
-# minimise is the number of errors, the grey step; its slope is 0 wherever it has one, so no gradient can follow it. The
-# log loss lies above it (in bits) and slopes everywhere. The square of the missing probability, $(1 - p)^2$, goes flat
-# where the model is most wrong, and that is where it should learn most.
+# The losses that you have so far, drawn. On the left against the residual. On the right against the **margin**, which
+# is the logit with its sign turned so that positive means right: $x$ for $t = 1$, $-x$ for $t = 0$. What one would like
+# to minimise is the number of errors, the grey step; its slope is 0 wherever it has one, so no gradient can follow it.
+# The log loss lies above it (in bits) and slopes everywhere. The square of the missing probability, $(1 - p)^2$, goes
+# flat where the model is most wrong, and that is where it should learn most.
 
 # %% show
 import matplotlib.pyplot as plt
@@ -609,8 +613,9 @@ plt.show()
 # %% [markdown]
 # ## 5. Many classes: cross entropy
 #
-# One logit for each class, $z_0, \dots, z_{C-1}$. The softmax makes them probabilities, $p_c = e^{z_c} / \sum_k e^{z_k}$, and
-# the loss of an example with label $y$ is $-\ln p_y$. As with the sigmoid, going through the probability loses:
+# One logit for each class, $z_0, \dots, z_{C-1}$. The softmax makes them probabilities, $p_c = e^{z_c} / \sum_k
+# e^{z_k}$, and the loss of an example with label $y$ is $-\ln p_y$. As with the sigmoid, going through the probability
+# loses:
 #
 # | logits | label | softmax, then log | truth |
 # |---|---|---|---|
@@ -622,19 +627,20 @@ plt.show()
 #
 # $$-\ln p_y = \ln \sum_k e^{z_k} - z_y$$
 #
-# The first term is the **log-sum-exp**. With $m$ the largest logit it is $m + \ln \sum_k e^{z_k - m}$, in which no power
-# is above 1 and at least one is 1. Keep these two parts apart. For the logits (10000, 9999) in float32 they are 10000 and
-# 0.3132617. Neighbouring float32 numbers are 0.001 apart at 10000, so the sum of the two is 10000.3135, and 0.3135 is left
-# when $z_y$ is subtracted. The loss will therefore be computed as $\text{rest} - (z_y - m)$.
+# The first term is the **log-sum-exp**. With $m$ the largest logit it is $m + \ln \sum_k e^{z_k - m}$, in which no
+# power is above 1 and at least one is 1. Keep these two parts apart. For the logits (10000, 9999) in float32 they are
+# 10000 and 0.3132617. Neighbouring float32 numbers are 0.001 apart at 10000, so the sum of the two is 10000.3135, and
+# 0.3135 is left when $z_y$ is subtracted. The loss will therefore be computed as $\text{rest} - (z_y - m)$.
 #
-# Logits have the shape (N, C), or (N, C, d₁, ...) when there is a label for each pixel or token: (8, 3, 480, 640) logits and
-# (8, 480, 640) labels for 3 classes. **The class axis is always axis 1.** Everything below is of the labels' shape.
+# Logits have the shape (N, C), or (N, C, d₁, ...) when there is a label for each pixel or token: (8, 3, 480, 640)
+# logits and (8, 480, 640) labels for 3 classes. **The class axis is always axis 1.** Everything below is of the labels'
+# shape.
 #
-# **Exercise 5.1** The two parts of the log-sum-exp over axis 1. A logit of $-\infty$ is legal: that class has been masked
-# out, with probability 0.
+# **Exercise 5.1** The two parts of the log-sum-exp over axis 1. A logit of $-\infty$ is legal: that class has been
+# masked out, with probability 0.
 #
-# **Exercise 5.2** The value of each position at its label. There may be 50,000 classes: the check also looks at how much
-# memory you allocate.
+# **Exercise 5.2** The value of each position at its label. There may be 50,000 classes: the check also looks at how
+# much memory you allocate.
 
 # %% solution="log_sum_exp"
 #| export
@@ -735,14 +741,14 @@ def cases(rng):
 # ### 5.1 Labels that do not count, and labels that are wrong
 #
 # Sentences of a batch have different lengths, so the short ones are padded, and padding must not be learned. The label
-# `ignore_index`, by default -100, says that a position does not count. Any integer may be chosen, also one that is a class:
-# with `ignore_index=0` label 0 does not count.
+# `ignore_index`, by default -100, says that a position does not count. Any integer may be chosen, also one that is a
+# class: with `ignore_index=0` label 0 does not count.
 #
 # All other labels are 0 to C - 1. NumPy would read the label -1 as the last class, and training would go on, on wrong
 # labels. So an unknown label is refused, with what one needs to find it in the data.
 #
-# **Exercise 5.3** Which positions count? The error is an `IndexError` and names the label, its position and the number of
-# classes; of several wrong labels, the first in row-major order.
+# **Exercise 5.3** Which positions count? The error is an `IndexError` and names the label, its position and the number
+# of classes; of several wrong labels, the first in row-major order.
 
 # %% solution="kept_labels"
 #| export
@@ -756,8 +762,8 @@ def kept_labels(labels, classes, ignore_index):
     wrong = kept & ((labels < 0) | (labels >= classes))
     if wrong.any():
         at = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise IndexError(f"label {int(labels[at])} at position {at} is no class: {classes} classes are 0 to {classes - 1}, "
-                         f"and {ignore_index} is ignored")
+        raise IndexError(f"label {int(labels[at])} at position {at} is no class: "
+                         f"{classes} classes are 0 to {classes - 1}, and {ignore_index} is ignored")
     return kept
     ### END SOLUTION
 
@@ -820,12 +826,13 @@ def cases(rng):
 # | 1 | -100 | | no | 0 | 0 |
 # | 2 | 0 | 0.3 | yes | 1 | 0.3 |
 #
-# PyTorch divides by the weights, and so do we: 2.3 / (4 + 1) = 0.46, not 2.3 / 3 or 2.3 / 2. That makes it a proper weighted
-# mean: weights of (10, 40) give the same value as (1, 4). Note the contrast to `BCEWithLogitsLoss`, whose mean divides
-# by the number of elements whatever the weights are.
+# PyTorch divides by the weights, and so do we: 2.3 / (4 + 1) = 0.46, not 2.3 / 3 or 2.3 / 2. That makes it a proper
+# weighted mean: weights of (10, 40) give the same value as (1, 4). Note the contrast to `BCEWithLogitsLoss`, whose mean
+# divides by the number of elements whatever the weights are.
 #
-# Nothing that stands at an ignored position may reach the result, not even a NaN; a product with 0 would let it through.
-# Where the weights of the labels sum to 0 there is no mean: it is NaN, as in PyTorch. Everything ignored is one such case.
+# Nothing that stands at an ignored position may reach the result, not even a NaN; a product with 0 would let it
+# through. Where the weights of the labels sum to 0 there is no mean: it is NaN, as in PyTorch. Everything ignored is
+# one such case.
 #
 # **Exercise 5.4** The weight of each position. Ignored positions have weight 0; without class weights all others have
 # weight 1. At an ignored position `labels` holds some class, which means nothing.
@@ -881,9 +888,10 @@ def cases(rng):
     yield case(*some((6,), 3), None, np.dtype("float32"), behaviour="float32")
     yield case(*some((6,), 3), rng.uniform(0.5, 9, 3).astype("float32"), np.dtype("float32"), behaviour="float32")
     edges = "infinite weights, an empty batch, everything ignored"
-    yield case(np.array([0, 0, 1]), np.array([True, False, True]), np.array([np.inf, 2.0]), np.dtype("float64"), behaviour=edges)
-    yield case(np.zeros(0, "int64"), np.zeros(0, bool), np.ones(3), np.dtype("float64"), behaviour=edges)
-    yield case(np.zeros(3, "int64"), np.zeros(3, bool), np.full(2, 5.0), np.dtype("float64"), behaviour=edges)
+    dtype = np.dtype("float64")
+    yield case(np.array([0, 0, 1]), np.array([True, False, True]), np.array([np.inf, 2.0]), dtype, behaviour=edges)
+    yield case(np.zeros(0, "int64"), np.zeros(0, bool), np.ones(3), dtype, behaviour=edges)
+    yield case(np.zeros(3, "int64"), np.zeros(3, bool), np.full(2, 5.0), dtype, behaviour=edges)
 
 
 # %% check="reduce_kept" points=5
@@ -934,13 +942,14 @@ def cases(rng):
 # smoothing asks for less. The target is not the label alone but a mixture: with share $1 - \varepsilon$ the label, with
 # share $\varepsilon$ a class drawn from all C alike, the label among them.
 #
-# **Worked example.** Three classes, label 0, $\varepsilon = 0.1$. The target is (0.9333, 0.0333, 0.0333). If $-\ln p$ is
-# (0.2, 1.9, 3.4), the loss is 0.9333·0.2 + 0.0333·1.9 + 0.0333·3.4 = 0.3633.
+# **Worked example.** Three classes, label 0, $\varepsilon = 0.1$. The target is (0.9333, 0.0333, 0.0333). If $-\ln p$
+# is (0.2, 1.9, 3.4), the loss is 0.9333·0.2 + 0.0333·1.9 + 0.0333·3.4 = 0.3633.
 #
-# With class weights every term carries the weight of *its* class: (2, 1, 5) give 2·0.9333·0.2 + 1·0.0333·1.9 + 5·0.0333·3.4
-# = 1.0033. The mean then divides by the weights of the labels, as before; that is PyTorch's choice too.
+# With class weights every term carries the weight of *its* class: (2, 1, 5) give 2·0.9333·0.2 + 1·0.0333·1.9 +
+# 5·0.0333·3.4 = 1.0033. The mean then divides by the weights of the labels, as before; that is PyTorch's choice too.
 #
-# **Exercise 5.6** Your function gets the label's own part, multiplied by the label's weight already: 0.2, or 2·0.2 = 0.4.
+# **Exercise 5.6** Your function gets the label's own part, multiplied by the label's weight already: 0.2, or 2·0.2 =
+# 0.4.
 
 # %% solution="smoothed"
 #| export
@@ -995,9 +1004,9 @@ def cases(rng):
 # %% [markdown]
 # ### 5.4 The class
 #
-# `forward` puts your six functions in a row. Follow one batch through it, and note what it does not do: there is no array
-# of probabilities, and only smoothing needs a second array as large as the logits. `prepare` leaves labels the integers
-# that they are.
+# `forward` puts your six functions in a row. Follow one batch through it, and note what it does not do: there is no
+# array of probabilities, and only smoothing needs a second array as large as the logits. `prepare` leaves labels the
+# integers that they are.
 
 # %%
 #| export
@@ -1020,8 +1029,8 @@ class CrossEntropyLoss(Loss):
     logits (N, C, ...) with the classes on axis 1, labels (N, ...) of an integer dtype, weight (C,) for each class.
     Labels equal to ignore_index do not count. label_smoothing in [0, 1] is the share of the target spread over all
     classes. The mean divides by the summed weights of the labels that count.
-    Raises IndexError for a label that is no class, DTypeError for labels that are no integers, ShapeError for shapes that
-    do not fit, ValueError for a label_smoothing out of range. Source: Szegedy et al. 2016 (label smoothing).
+    Raises IndexError for a label that is no class, DTypeError for labels that are no integers, ShapeError for shapes
+    that do not fit, ValueError for a label_smoothing out of range. Source: Szegedy et al. 2016 (label smoothing).
     """
 
     def __init__(self, **params):
@@ -1037,8 +1046,8 @@ class CrossEntropyLoss(Loss):
         if self.params["weight"] is not None:
             weight = self.params["weight"] = np.asarray(self.params["weight"], dtype)
             if weight.shape != (logits.shape[1],):
-                raise ShapeError(f"weight has shape {weight.shape}; logits of shape {logits.shape} have {logits.shape[1]} "
-                                 f"classes and want ({logits.shape[1]},)")
+                raise ShapeError(f"weight has shape {weight.shape}; logits of shape {logits.shape} have "
+                                 f"{logits.shape[1]} classes and want ({logits.shape[1]},)")
         return logits.numpy().astype(dtype, copy=False), labels.numpy()
 
     def forward(self, logits, labels, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
@@ -1077,12 +1086,13 @@ def binary_cross_entropy_with_logits(prediction, target, *, weight=None, pos_wei
 
 def cross_entropy(logits, target, *, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
     """Log loss of softmax(logits), (N, C, ...), against integer labels (N, ...): CrossEntropyLoss."""
-    return CrossEntropyLoss.apply(logits, target, weight=weight, ignore_index=ignore_index, label_smoothing=label_smoothing,
-                                  reduction=reduction)
+    return CrossEntropyLoss.apply(logits, target, weight=weight, ignore_index=ignore_index,
+                                  label_smoothing=label_smoothing, reduction=reduction)
 
 
 # %% [markdown]
-# The first loss of an untrained classifier: ln 10 = 2.303, if its logits are small. The rows below draw them ever larger.
+# The first loss of an untrained classifier: ln 10 = 2.303, if its logits are small. The rows below draw them ever
+# larger.
 
 # %% show
 rng = np.random.default_rng(0)
@@ -1113,12 +1123,12 @@ for attempt in (lambda: mse_loss(Tensor(np.zeros((4, 1))), Tensor(np.zeros(4))),
 # %% [markdown]
 # ## 6. What people ask for instead
 #
-# Nobody is told the cross entropy of a spam filter; they are told how many mails it got right. **Accuracy** is the share
-# of positions whose largest logit is that of the label. It can stand still while the loss falls, and the loss can rise while
-# it improves: one mail filtered wrongly with a logit of 50 costs as much as 72 coin flips.
+# Nobody is told the cross entropy of a spam filter; they are told how many mails it got right. **Accuracy** is the
+# share of positions whose largest logit is that of the label. It can stand still while the loss falls, and the loss can
+# rise while it improves: one mail filtered wrongly with a logit of 50 costs as much as 72 coin flips.
 #
-# **Exercise 6.1** Ignored positions are left out of both counts. Without any position the share is NaN. `require_labels`
-# above refuses what does not fit, so the first line is written for you.
+# **Exercise 6.1** Ignored positions are left out of both counts. Without any position the share is NaN.
+# `require_labels` above refuses what does not fit, so the first line is written for you.
 
 # %% solution="accuracy"
 #| export
@@ -1151,8 +1161,8 @@ check("accuracy", [
 def cases(rng):
     def some(*shape):
         logits = rng.normal(size=shape)
-        labels = np.where(rng.random(shape[:1] + shape[2:]) < 0.5, logits.argmax(axis=1), rng.integers(0, shape[1], shape[:1] + shape[2:]))
-        return logits, labels
+        labels = rng.integers(0, shape[1], shape[:1] + shape[2:])
+        return logits, np.where(rng.random(labels.shape) < 0.5, logits.argmax(axis=1), labels)
 
     for n, c in ((9, 3), (7, 7), (12, 4)):
         yield case(*some(n, c), behaviour="one label for each row")
@@ -1202,8 +1212,8 @@ def peak(f):
 # %% [markdown]
 # ### 7.1 One of fifty thousand
 #
-# In formulas the label is a vector with a single 1, and the loss a product: $-\sum_c y_c \ln p_c$. A sequence of 1024 tokens,
-# a vocabulary of 50,000, float32. How many bytes do the one-hot vectors of the labels take?
+# In formulas the label is a vector with a single 1, and the loss a product: $-\sum_c y_c \ln p_c$. A sequence of 1024
+# tokens, a vocabulary of 50,000, float32. How many bytes do the one-hot vectors of the labels take?
 
 # %% answer="onehot_bytes" points=2
 onehot_bytes = ""  # a number with its unit, such as "16 MB"
@@ -1222,8 +1232,8 @@ def key(v):
     ])
 
 # %% [markdown]
-# Now the time, at 64 tokens. The logarithms of the probabilities are there. **How many times longer** does it take to build
-# the one-hot vectors, multiply and sum, than to call `take_labels`?
+# Now the time, at 64 tokens. The logarithms of the probabilities are there. **How many times longer** does it take to
+# build the one-hot vectors, multiply and sum, than to call `take_labels`?
 
 # %% predict="onehot_time" points=1
 # predict("onehot_time", "number", low="number", high="number")
@@ -1254,14 +1264,15 @@ whole = best(lambda: cross_entropy(logits, labels))
 print("label's share of the loss        time         peak")
 for name, seconds, bytes_ in (("one-hot product", product, peak(by_product)), ("gather", gather, peak(by_gather))):
     print(f"{name:22} {seconds * 1e3:11.3f} ms  {bytes_ / 2**20:8.3f} MiB")
-print(f"the whole cross entropy {whole * 1e3:10.3f} ms; with a one-hot product it would take {1 + product / whole:.2f} times as long")
+print(f"the whole cross entropy {whole * 1e3:10.3f} ms; with a one-hot product it would take "
+      f"{1 + product / whole:.2f} times as long")
 
 # %% [markdown]
-# The factor is large, and the whole loss gains far less: N × C powers have to be computed in any case, and they take nearly
-# all of the time that is left. Memory is another matter. The one-hot vectors and their product are two arrays of the size
-# of the logits, and at such vocabularies the logits are often the largest tensor of the whole training step.
+# The factor is large, and the whole loss gains far less: N × C powers have to be computed in any case, and they take
+# nearly all of the time that is left. Memory is another matter. The one-hot vectors and their product are two arrays of
+# the size of the logits, and at such vocabularies the logits are often the largest tensor of the whole training step.
 #
-# ### 7.2 One function or eight
+# ### 7.2 One function or ten
 #
 # The same loss can be put together from operations on tensors. `Exp` and `Log` take three lines each. Every operation
 # makes a new tensor, and the list keeps those that autograd will have to keep for its backward pass.
@@ -1286,8 +1297,8 @@ def composed(logits, one_hot):
     return -product.sum(axis=1).mean(), [shifted, powers, log_p, product]
 
 # %% [markdown]
-# `Storage.peak_bytes` counts what tensors hold. How high does it rise while `composed` runs, **as a multiple of the bytes
-# of the logits**? The logits and the one-hot vectors are there before and are not counted.
+# `Storage.peak_bytes` counts what tensors hold. How high does it rise while `composed` runs, **as a multiple of the
+# bytes of the logits**? The logits and the one-hot vectors are there before and are not counted.
 
 # %% predict="composed_peak" points=1
 # predict("composed_peak", "number", low="number", high="number")
@@ -1301,7 +1312,8 @@ rng = np.random.default_rng(2)
 logits, labels = Tensor(rng.normal(size=(N, C)), "float32"), Tensor(rng.integers(0, C, N))
 one_hot = Tensor(labels.numpy()[:, None] == np.arange(C), "float32")
 rows = []
-for name, loss in (("eight operations", lambda: composed(logits, one_hot)), ("one function", lambda: cross_entropy(logits, labels))):
+for name, loss in (("ten operations", lambda: composed(logits, one_hot)),
+                   ("one function", lambda: cross_entropy(logits, labels))):
     Storage.peak_bytes = held = Storage.live_bytes
     loss()
     rows.append((name, best(loss), (Storage.peak_bytes - held) / logits.nbytes, peak(loss) / logits.nbytes))
@@ -1313,14 +1325,14 @@ print("values", composed(logits, one_hot)[0].item(), cross_entropy(logits, label
 
 # %% [markdown]
 # One function keeps one number as a tensor. While it runs it needs scratch space, which tracemalloc sees and `Storage`
-# does not, and which is gone when it returns; what stays for the backward pass is the logits, which exist anyway, and the
-# labels. This is why frameworks have a cross entropy at all and do not compose it. The time falls as well, since each of
-# the eight operations reads and writes N × C floats in memory.
+# does not, and which is gone when it returns; what stays for the backward pass is the logits, which exist anyway, and
+# the labels. This is why frameworks have a cross entropy at all and do not compose it. The time falls as well: seven of
+# the ten operations read or write all N × C floats in memory.
 #
 # ### 7.3 Where the naive formula breaks
 #
-# $\ln(e^{z_y} / \sum_k e^{z_k})$, computed as it stands in float32, for logits $(z, 0, \dots, 0)$. From which $z$ on is the
-# result `nan`? Give at least three digits.
+# $\ln(e^{z_y} / \sum_k e^{z_k})$, computed as it stands in float32, for logits $(z, 0, \dots, 0)$. From which $z$ on is
+# the result `nan`? Give at least three digits.
 
 # %% answer="overflow" points=2
 overflow = ""  # a number, such as "12.3"
@@ -1334,8 +1346,8 @@ def key(v):
         return float(np.finfo(name).max)
 
     return Key(float(np.log(largest("float32"))), "", tol=0.005, mistakes=[
-        Mistake(float(np.log10(largest("float32"))), 0.5, "that is the decimal exponent of the largest float32; the power is of e"),
-        Mistake(float(np.log2(largest("float32"))), 0.5, "that is the binary exponent of the largest float32; the power is of e"),
+        Mistake(float(np.log10(largest("float32"))), 0.5, "that is the largest decimal exponent of float32; the power is of e"),
+        Mistake(float(np.log2(largest("float32"))), 0.5, "that is the largest binary exponent of float32; the power is of e"),
         Mistake(float(np.log(largest("float64"))), 0.25, "that is the limit of float64"),
         Mistake(float(np.log(largest("float16"))), 0.25, "that is the limit of float16"),
         Mistake(float(-np.log(float(np.finfo("float32").smallest_subnormal))), 0.25,
@@ -1343,8 +1355,9 @@ def key(v):
     ])
 
 # %% [markdown]
-# The first column measures it by bisection. The second subtracts the largest logit first, and asks at which distance from it
-# the logarithm of a label's probability becomes infinite. The third is your `log_sum_exp` on the same kind of input.
+# The first column measures it by bisection. The second subtracts the largest logit first, and asks at which distance
+# from it the logarithm of a label's probability becomes infinite. The third is your `log_sum_exp` on the same kind of
+# input.
 
 # %% show
 def limit(finite, low=1.0, high=2000.0):
@@ -1381,36 +1394,36 @@ with np.errstate(all="ignore"):
 # %% [markdown] rubric="accumulated_mean" points=4
 # A language model is trained on batches of 8 padded sequences with `cross_entropy` and its default reduction. To save
 # memory somebody splits each batch into two halves of 4, averages the two losses, and expects the same number. On one
-# batch the first half has 900 labels that count and a mean loss of 2.0; the second has 100 and a mean loss of 4.0. In six to
-# ten sentences: compute the loss of the whole batch and that of the split one; say which tokens the split favours and why;
-# say what the split gives when all labels of one half are ignored, and what that does to training; and propose a repair
-# using the arguments that the losses here have.
+# batch the first half has 900 labels that count and a mean loss of 2.0; the second has 100 and a mean loss of 4.0. In
+# six to ten sentences: compute the loss of the whole batch and that of the split one; say which tokens the split
+# favours and why; say what the split gives when all labels of one half are ignored, and what that does to training; and
+# propose a repair using the arguments that the losses here have.
 #
 # ### BEGIN MARK SCHEME
 # One point each:
 #
 # 1. Whole batch: (900·2.0 + 100·4.0) / 1000 = 2.2. Split: (2.0 + 4.0) / 2 = 3.0.
-# 2. Each half divides by its own count, so a token of the second half weighs 1/200 and one of the first 1/1800, nine times
-#    less: tokens that share a half with much padding (short sequences) are favoured. The two agree only if both
-#    halves have the same count (or the same loss).
-# 3. 0 / 0 = NaN for that half, so NaN for the average; after one step on its gradient every weight is NaN, and the run is
-#    lost. A mention that the gradient, not the printed value, does the damage earns the point as well.
-# 4. `reduction="sum"` for each half, divided by the number of labels that count in the whole batch (with class weights: by
-#    the sum of their weights), which has to be counted before the first half is run. Weighting each mean by its count is
-#    the same thing and earns the point if the empty half is treated.
+# 2. Each half divides by its own count, so a token of the second half weighs 1/200 and one of the first 1/1800, nine
+#    times less: tokens that share a half with much padding (short sequences) are favoured. The two agree only if both
+#    halves have the same count or the same loss.
+# 3. 0 / 0 = NaN for that half, so NaN for the average; after one step on its gradient every weight is NaN, and the run
+#    is lost. A mention that the gradient, not the printed value, does the damage earns the point as well.
+# 4. `reduction="sum"` for each half, divided by the number of labels that count in the whole batch, which has to be
+#    counted before the first half is run; with class weights, by the sum of their weights. Weighting each mean by its
+#    count is the same thing and earns the point if the empty half is treated.
 # ### END MARK SCHEME
 
 # %% [markdown]
 # ## Summary
 #
 # A loss states which errors are likely: squares for Gaussian noise, absolute values for Laplace's, logarithms of
-# probabilities for outcomes, where it counts bits. It is computed from logits, in one function, with the largest logit taken
-# out; the probability itself is never formed. A mean is only defined with its divisor: elements, labels that count, or
-# their weights. And it asks for equal shapes, since broadcasting would answer another question.
+# probabilities for outcomes, where it counts bits. It is computed from logits, in one function, with the largest logit
+# taken out; the probability itself is never formed. A mean is only defined with its divisor: elements, labels that
+# count, or their weights. And it asks for equal shapes, since broadcasting would answer another question.
 #
 # | here | PyTorch |
 # |---|---|
-# | `MSELoss`, `MAELoss`, `HuberLoss` | `torch.nn.MSELoss`, `L1Loss`, `HuberLoss`; shapes that differ only earn a warning there |
+# | `MSELoss`, `MAELoss`, `HuberLoss` | `torch.nn.MSELoss`, `L1Loss`, `HuberLoss`; unequal shapes earn only a warning there |
 # | `noise_nll("gaussian")` | `torch.nn.GaussianNLLLoss`, for a model that predicts the scale too |
 # | `BCEWithLogitsLoss` | the same name; targets outside [0, 1] are taken without a word there |
 # | `CrossEntropyLoss` | the same name; also takes probabilities as targets |
@@ -1419,5 +1432,5 @@ with np.errstate(all="ignore"):
 # | float16 computed in float32 | what `torch.autocast` does for losses; without it the loss of a half is a half |
 # | `huber_error` | `torch.nn.SmoothL1Loss` is the same divided by δ |
 #
-# A loss needs a batch, and a batch needs somebody to shuffle, cut and stack the data while the previous one is computed.
-# That is module 05.
+# A loss needs a batch, and a batch needs somebody to shuffle, cut and stack the data while the previous one is
+# computed. That is module 05.
