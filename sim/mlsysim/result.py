@@ -21,6 +21,7 @@ UNITS = {
     "seconds": "s", "rate": "1/s", "flop": "FLOP", "traffic": "B", "memory": "B", "capacity": "B", "mfu": "", "mbu": "",
     "utilization": "", "energy": "J", "power": "W", "carbon": "g", "water": "g", "cost": "USD", "feasible": "",
 }  # fmt: skip
+_ORDER = {name: i for i, name in enumerate(UNITS)}
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,11 @@ class Result:
             raise RangeError("this result is one point; only an array of results has an index")
 
         def pick(value):
-            fits = isinstance(value, np.ndarray | np.generic | float | int) and not isinstance(value, str)
+            if isinstance(value, Result):
+                return value[index] if value.shape else value
+            if isinstance(value, dict):
+                return {k: pick(v) for k, v in value.items()}
+            fits = isinstance(value, np.ndarray | np.generic | float | int)
             return np.broadcast_to(value, shape)[index] if fits and np.ndim(value) <= len(shape) else value
 
         return replace(
@@ -175,10 +180,13 @@ class Result:
         return data | {"tree": _branch(self.tree)} if self.grow else data
 
     def __str__(self):
-        names = sorted(self._own(), key=lambda n: list(UNITS).index(n) if n in UNITS else len(UNITS))
+        own = {n: getattr(self, n) for n in self._own()}
+        inner = [v for v in own.values() if isinstance(v, Result)]
+        names = sorted((n for n, v in own.items() if not isinstance(v, Result)), key=lambda n: _ORDER.get(n, len(_ORDER)))
         width = max(map(len, names))
-        lines = [f"{n:<{width}}  {_field(getattr(self, n), UNITS.get(n, self.units.get(n, '')))}" for n in names]
-        return "\n".join([*lines, "", str(self.tree)] if self.grow else lines)
+        lines = [f"{n:<{width}}  {_field(own[n], UNITS.get(n, self.units.get(n, '')))}" for n in names]
+        trees = [str(r.tree) for r in (self, *inner) if r.grow]
+        return "\n\n".join(["\n".join(lines), *trees])
 
     units = {}  # of fields that only this result has
 
@@ -193,7 +201,9 @@ def _picked(turn, shape, index):
 
 
 def _field(value, unit):
-    if isinstance(value, str | bool | np.bool_ | type(None) | dict | tuple | list):
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_field(v, '')}" for k, v in value.items())
+    if isinstance(value, str | bool | np.bool_ | type(None) | tuple | list):
         return str(value)
     return show(value, unit)
 
@@ -201,6 +211,8 @@ def _field(value, unit):
 def _plain(value):
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
+    if isinstance(value, Result):
+        return value.to_dict()
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
