@@ -738,7 +738,7 @@ def cases(rng):
 
 
 # %% [markdown]
-# ### 5.1 Labels that do not count, and labels that are wrong
+# ### Labels that do not count, and labels that are wrong
 #
 # Sentences of a batch have different lengths, so the short ones are padded, and padding must not be learned. The label
 # `ignore_index`, by default -100, says that a position does not count. Any integer may be chosen, also one that is a
@@ -815,7 +815,7 @@ def cases(rng):
 
 
 # %% [markdown]
-# ### 5.2 Weights and the mean
+# ### Weights and the mean
 #
 # With class weights $w$, one for each class, the loss of a position is multiplied by the weight of its label. What does
 # the mean divide by? Three positions, class weights (1, 4), and the second position is ignored:
@@ -936,7 +936,7 @@ def cases(rng):
 
 
 # %% [markdown]
-# ### 5.3 Label smoothing
+# ### Label smoothing
 #
 # $-\ln p_y$ reaches 0 only at $p_y = 1$, with a logit at infinity, so weights grow for as long as one trains. Label
 # smoothing asks for less. The target is not the label alone but a mixture: with share $1 - \varepsilon$ the label, with
@@ -1002,7 +1002,7 @@ def cases(rng):
 
 
 # %% [markdown]
-# ### 5.4 The class
+# ### The class
 #
 # `forward` puts your six functions in a row. Follow one batch through it, and note what it does not do: there is no
 # array of probabilities, and only smoothing needs a second array as large as the logits. `prepare` leaves labels the
