@@ -32,6 +32,12 @@ import numpy as np
 from tinytorch.tensor import DTypeError, ShapeError, Tensor
 
 
+def set_epoch(source, epoch):
+    """Tell a dataset or sampler the epoch, if it wants to know."""
+    if hasattr(source, "set_epoch"):
+        source.set_epoch(epoch)
+
+
 class Dataset:
     """Samples by index: a subclass defines __len__ and __getitem__(index).
 
@@ -105,12 +111,6 @@ class Subset(Dataset):
 
     def set_epoch(self, epoch):
         set_epoch(self.dataset, epoch)
-
-
-def set_epoch(source, epoch):
-    """Tell a dataset or sampler the epoch, if it wants to know."""
-    if hasattr(source, "set_epoch"):
-        source.set_epoch(epoch)
 
 
 def load(dataset, indices, collate=None):

@@ -63,6 +63,13 @@ import numpy as np
 
 from tinytorch.tensor import DTypeError, ShapeError, Tensor
 
+
+def set_epoch(source, epoch):
+    """Tell a dataset or sampler the epoch, if it wants to know."""
+    if hasattr(source, "set_epoch"):
+        source.set_epoch(epoch)
+
+
 # %%
 from mlsysbook import answer, case, check, predict, prop, reveal
 
@@ -73,7 +80,7 @@ from mlsysbook import answer, case, check, predict, prop, reveal
 # on these two. `set_epoch` is for datasets that change from epoch to epoch; the loader calls it.
 #
 # A sample of `TensorDataset` is a tuple of views: `dataset[3]` moves no data. `gather` is a shortcut. Where the samples
-# lie in tensors, one indexing operation of NumPy collects a whole batch, and section 8 measures what that saves.
+# lie in tensors, one indexing operation of NumPy collects a whole batch, and section 9 measures what that saves.
 
 # %%
 #| export
@@ -150,12 +157,6 @@ class Subset(Dataset):
 
     def set_epoch(self, epoch):
         set_epoch(self.dataset, epoch)
-
-
-def set_epoch(source, epoch):
-    """Tell a dataset or sampler the epoch, if it wants to know."""
-    if hasattr(source, "set_epoch"):
-        source.set_epoch(epoch)
 
 
 def load(dataset, indices, collate=None):
@@ -283,12 +284,12 @@ def first_numbers(places):
     made = [generator(*place) for place in places]
     return np.array([rng.random(4) for rng in made])
 
-def equal_where_equal(out, places):
+def equal_where_equal(out, *case):
     rows = {}
-    return all(rows.setdefault(tuple(p), tuple(row)) == tuple(row) for p, row in zip(places, out, strict=True))
+    return all(rows.setdefault(tuple(p), tuple(row)) == tuple(row) for p, row in zip(case[-1], out, strict=True))
 
-def different_where_different(out, places):
-    return len({tuple(row) for row in out}) == len({tuple(p) for p in places})
+def different_where_different(out, *case):
+    return len({tuple(row) for row in out}) == len({tuple(p) for p in case[-1]})
 
 check("generator", [case([(7, 0), (7, 1), (7, 0)]), case([(0, 1), (1, 0)]), case([(7,), (7, 0)])],
       call=first_numbers, compare=None, properties=[
@@ -1131,7 +1132,8 @@ def cases(rng):
     for _ in range(6):
         loads = [int(n) for n in rng.integers(0, 5, int(rng.integers(2, 6)))]
         waiting = int(rng.integers(0, 4))
-        yield case(loads, waiting, sum(loads) + waiting + int(rng.integers(1, 12)), behaviour="the least busy worker, as often as the limit allows")
+        room = int(rng.integers(1, 12))
+        yield case(loads, waiting, sum(loads) + waiting + room, behaviour="the least busy worker, as often as the limit allows")
     for k in (2, 3, 5):
         yield case([0] * k, 0, 3 * k - 1, behaviour="of equals the first")
         yield case([2] * k, 1, 2 * k + 3, behaviour="of equals the first")
@@ -1152,11 +1154,11 @@ def cases(rng):
 #
 # | what can go wrong | what is done |
 # |---|---|
-# | a worker is killed, by hand or because memory ran out | each has a pipe of its own. No lock or queue is shared that a dead worker could hold: its pipe closes, the parent wakes and raises |
-# | parent and worker both write to full pipes, and both wait | a worker reads and writes in threads, so the parent's messages are always taken |
+# | a worker is killed, or memory ran out | it holds no lock that others need: its own pipe closes, the parent wakes and raises |
+# | parent and worker write to full pipes, and both wait | a worker reads in a thread, so the parent's messages are always taken |
 # | a finished batch waits in a full pipe while the trainer computes | the writing thread waits; the worker loads on |
-# | the sample is broken | the exception travels back with the worker's traceback, and is raised when the batch is due: at the same place as without workers |
-# | the trainer leaves its loop early | a generator that is dropped runs its `finally`: workers are told to stop, and killed if they do not |
+# | a sample is broken | the exception travels back with its traceback, and is raised when the batch is due |
+# | the trainer leaves its loop early | a dropped generator runs its `finally`: workers are told to stop, and killed if they do not |
 # | Ctrl-C reaches the whole group of processes | workers ignore it, the parent ends them |
 # | the parent is killed | the pipes close, and each worker ends itself |
 #
@@ -1167,7 +1169,7 @@ def cases(rng):
 # protocol 5 of pickle leaves the array's bytes out of the stream, they are written to the pipe as they are, and read to
 # where they stay. That takes 0.3 ms. A slot would save a tenth of a millisecond. It has a name in the file system, which
 # somebody must remove when everybody was killed. A pipe has none. (2 cores, Linux, Python 3.11, November 2026;
-# section 8 measures it on your machine.)
+# section 9 measures it on your machine.)
 
 # %%
 #| export
@@ -1395,3 +1397,584 @@ class DataLoader:
                 yield batch
         finally:
             crew.close()
+
+
+# %% [markdown]
+# The first proof: the same batches, to the last bit, whoever loads them. A notebook's own datasets need workers that
+# are forked. A spawned worker is a new Python that imports what it needs, and it cannot import a notebook.
+
+# %% show
+import hashlib
+import time
+
+
+def workers_here(count):
+    """count; or 0, with the reason, where this notebook cannot have worker processes."""
+    if "fork" not in multiprocessing.get_all_start_methods():
+        print("this system does not fork, so a worker could not see the notebook's datasets: these cells run without workers")
+        return 0
+    try:
+        probe = multiprocessing.get_context("fork").Process(target=int)
+        probe.start()
+        probe.join()
+    except OSError as error:
+        print(f"no process can be started here ({error}): these cells run without workers")
+        return 0
+    return count
+
+
+WORKERS = workers_here(2)
+METHOD = "fork" if WORKERS else None
+
+
+def digest(batches):
+    """A short name for the contents of an epoch: equal for equal batches, and in practice for no others."""
+    sha = hashlib.sha256()
+    for image, label in batches:
+        sha.update(image.numpy().tobytes() + label.numpy().tobytes())
+    return sha.hexdigest()[:12]
+
+
+rng = np.random.default_rng(0)
+pictures = TensorDataset(Tensor(rng.random((60, 1, 8, 8)), "float32"), Tensor(rng.integers(0, 10, 60)))
+augmented = TransformedDataset(pictures, Compose([RandomCrop(8, padding=1), RandomHorizontalFlip()]), seed=2)
+for count in sorted({0, 1, WORKERS}):
+    loader = DataLoader(augmented, 8, shuffle=True, seed=1, workers=min(count, WORKERS), start_method=METHOD)
+    print(f"workers {count}: epoch 0 is {digest(loader)}, epoch 1 is {digest(loader)}, {len(loader)} batches each")
+loader.epoch = 1
+print(f"resumed at epoch 1: {digest(loader)}")
+
+# %% [markdown]
+# Now the trap of the opening. Both datasets return one random number for each sample; one draws it from the global
+# generator, which fork copies. Each worker starts every epoch with the same copy. Eight samples, two epochs: how many
+# different numbers do you expect from each?
+
+# %% show
+class GlobalNoise(Dataset):
+    """A random number for each sample, from the global generator: the mistake."""
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return np.random.normal()
+
+
+class OwnNoise(GlobalNoise):
+    """The same from a generator of the sample's own."""
+
+    epoch = 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __getitem__(self, index):
+        return float(generator(0, self.epoch, index).normal())
+
+
+for dataset in (GlobalNoise(), OwnNoise()):
+    loader = DataLoader(dataset, workers=WORKERS, start_method=METHOD)
+    epochs = [[round(batch.item(), 3) for batch in loader] for _ in range(2)]
+    print(f"{type(dataset).__name__}: {len({*epochs[0], *epochs[1]})} different numbers of 16")
+    print("  ", epochs[0])
+    print("  ", epochs[1])
+
+# %% [markdown]
+# And the failures. A broken sample is reported when its batch is due, with the line in the worker that raised. A worker
+# that ends, here without even an exception, is noticed at once.
+
+# %% show
+class Fragile(Dataset):
+    """Sample 5 is broken, in one way or the other."""
+
+    def __init__(self, way):
+        self.way = way
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        if index == 5 and self.way == "raises":
+            raise ValueError(f"sample {index}: not a PNG file")
+        if index == 5 and WORKERS:
+            os._exit(3)
+        return index
+
+
+for way in ("raises", "ends its process"):
+    seen, start = [], time.perf_counter()
+    try:
+        for batch in DataLoader(Fragile(way), 2, workers=WORKERS, start_method=METHOD):
+            seen.append(batch.tolist())
+    except (ValueError, RuntimeError) as error:
+        print(f"after {seen}: {type(error).__name__}: {error}")
+        print("   cause:", [line.strip() for line in str(error.__cause__).splitlines() if "__getitem__" in line])
+    print(f"   {(time.perf_counter() - start) * 1e3:.0f} ms; processes left: {len(multiprocessing.active_children())}")
+
+# %% [markdown]
+# ## 8. Does the trainer wait?
+#
+# A step of the trainer takes 2 ms. Loading takes 4 ms for the first batch and 1 ms for each of the others. Two workers,
+# `prefetch=1`, so at most 2 batches are started and not yet taken. Everything happens as early as it can:
+#
+# | batch | loading starts | is done | trainer takes it | has trained | trainer waited |
+# |---|---|---|---|---|---|
+# | 0 | 0 | 4 | 4 | 6 | 4 |
+# | 1 | 0 | 1 | 6 | 8 | 0 |
+# | 2 | 4 | 5 | 8 | 10 | 0 |
+# | 3 | 6 | 7 | 10 | 12 | 0 |
+#
+# Worker 1 has finished batch 1 after 1 ms, and then rests: batches 0 and 1 are both started and not taken. Batch 2
+# starts when batch 0 is taken, at 4. Without workers loading and training alternate, and it is over at 15 ms.
+#
+# **Exercise 8.1** Write the simulation of it. A worker loads one batch at a time; batches are started in order, each by
+# the worker that is free first. The trainer takes them in order. Zero workers: the trainer loads each batch itself when
+# it is done with the one before.
+
+# %% solution="simulate"
+def simulate(load, step, workers, prefetch):
+    """When batches are loaded and trained on: load[i] seconds for batch i, step for each, all as early as possible.
+
+    -> dict of float64 arrays (N,): "start" and "done" of loading, "take" and "end" of training.
+    At most workers * prefetch batches are started and not yet taken; workers 0: the trainer loads.
+    """
+    ### BEGIN SOLUTION
+    start, done, take, end = np.zeros((4, len(load)))
+    free, limit, before = [0.0] * workers, workers * prefetch, 0.0
+    for i, seconds in enumerate(load):
+        if workers:
+            worker = free.index(min(free))
+            start[i] = max(free[worker], take[i - limit] if i >= limit else 0.0)
+            free[worker] = start[i] + seconds
+        else:
+            start[i] = before
+        done[i] = start[i] + seconds
+        take[i] = max(done[i], before)
+        before = end[i] = take[i] + step
+    return {"start": start, "done": done, "take": take, "end": end}
+    ### END SOLUTION
+
+
+# %% check="simulate" points=6
+check("simulate", [case([4.0, 1.0, 1.0, 1.0], 2.0, 2, 1), case([4.0, 1.0, 1.0], 2.0, 0, 1), case([3.0, 3.0], 1.0, 1, 2)])
+
+# %% hidden="simulate"
+def cases(rng):
+    def loads(n, low=1, high=9):
+        return [float(v) for v in rng.integers(low, high, n)]  # whole numbers: equal times are really equal
+
+    for workers, prefetch in ((1, 1), (1, 3), (2, 2), (3, 1)):
+        yield case(loads(12), float(rng.integers(2, 6)), workers, prefetch, behaviour="one worker, several, deep and shallow")
+    for slow in (0, 3):
+        load = loads(14, 1, 3)
+        load[slow] = 40.0
+        yield case(load, 2.0, 2, 2, behaviour="one slow batch: the others may not run ahead beyond the limit")
+        yield case(load, 2.0, 3, 3, behaviour="one slow batch: the others may not run ahead beyond the limit")
+    for _ in range(3):
+        yield case(loads(10), float(rng.integers(1, 6)), 0, int(rng.integers(1, 4)), behaviour="no worker")
+    yield case(loads(9, 1, 3), 20.0, 2, 2, behaviour="a slow trainer holds the workers back")
+    yield case(loads(9, 1, 3), 20.0, 1, 4, behaviour="a slow trainer holds the workers back")
+    yield case(loads(9, 20, 30), 1.0, 3, 2, behaviour="a fast trainer waits for every batch")
+    yield case([0.0] * 5, 0.0, 2, 1, behaviour="no time, no batch")
+    yield case([], 1.0, 2, 2, behaviour="no time, no batch")
+
+
+# %% [markdown]
+# ### 8.2 An epoch
+#
+# A worker needs 12 ms for a batch, and the trainer 5 ms for a step. How long does an epoch of 200 batches take with
+# **two** workers? Neglect the first 12 ms.
+
+# %% answer="epoch_time" points=2
+epoch_time = ""  # a number with its unit, such as "90 s"
+### BEGIN SOLUTION
+epoch_time = f"{200 * max(12e-3 / 2, 5e-3)} s"
+### END SOLUTION
+
+# %% key="epoch_time"
+from mlsysbook import Key, Mistake
+
+
+def key(v):
+    batches, loading, step, workers = 200, 12e-3, 5e-3, 2
+    return Key(batches * max(loading / workers, step), "s", tol=0.025, mistakes=[
+        Mistake(batches * (loading + step), 0.0, "that is without workers: loading and training alternate"),
+        Mistake(batches * (loading / workers + step), 0.25, "loading and training overlap: the slower of the two decides, not the sum"),
+        Mistake(batches * loading, 0.25, "two workers load two batches at a time"),
+        Mistake(batches * step, 0.25, "two workers bring a batch every 6 ms, which is slower than the step"),
+    ])
+
+# %% [markdown]
+# ### 8.3 Bursts
+#
+# One worker loads most batches in 2 ms, but every eighth comes from a slow disk and takes 20 ms: 4.25 ms on average. A
+# step takes 5 ms. With `prefetch=2`, how long does the trainer wait **for each slow batch**? The worker may start it as
+# soon as the batch two before it is taken.
+
+# %% answer="burst_wait" points=2
+burst_wait = ""  # a number with its unit, such as "90 ms"
+### BEGIN SOLUTION
+burst_wait = f"{20 - 2 * 5} ms"
+### END SOLUTION
+
+# %% key="burst_wait"
+def key(v):
+    slow, step, depth = 20e-3, 5e-3, 2
+    return Key(slow - depth * step, "s", tol=0.03, mistakes=[
+        Mistake(slow - step, 0.5, "that is for prefetch=1: with 2, two steps pass while the slow batch is loaded"),
+        Mistake(slow, 0.25, "the trainer is not idle all the time: it trains on the two batches before"),
+        Mistake(slow - 3 * step, 0.25, "only two batches may be started and not taken, and the slow one is one of them"),
+    ])
+
+# %% show
+def waited(times):
+    """Seconds that the trainer waits for each batch but the first."""
+    return times["take"][1:] - times["end"][:-1]
+
+
+epoch = simulate([12e-3] * 200, 5e-3, 2, 2)
+print(f"200 batches: {epoch['end'][-1]:.3f} s, of which the trainer waits {waited(epoch).sum():.3f} s")
+bursts = ([2e-3] * 7 + [20e-3]) * 5
+for depth in (1, 2, 4, 8):
+    wait_ms = waited(simulate(bursts, 5e-3, 1, depth))[6::8] * 1e3
+    print(f"bursts, prefetch {depth}: for the slow batches the trainer waits {np.round(wait_ms, 1).tolist()} ms")
+
+# %% [markdown]
+# ## 9. What it costs
+#
+# Predict, then measure. A prediction is locked when you run its cell. State the interval so that you would be surprised
+# in one case of ten.
+#
+# ### 9.1 A batch without workers
+#
+# 256 images of shape (3, 32, 32) in float32, 3 MiB, chosen at random from a `TensorDataset` of 2048. They can be
+# collected in one operation (`gather`), or one by one and then collated. Both copy the same bytes. **How many times
+# longer does one by one take?**
+
+# %% predict="one_by_one" points=1
+# predict("one_by_one", "number", low="number", high="number")
+### BEGIN SOLUTION
+predict("one_by_one", "5", low="1.5", high="20")
+### END SOLUTION
+
+# %% show
+import tracemalloc
+
+from tinytorch.tensor import Storage
+
+
+def best(f, repeat=5):
+    """Shortest of several runs, in seconds."""
+    times = []
+    for _ in range(repeat):
+        begin = time.perf_counter()
+        f()
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+def peaks(f):
+    """Most bytes held at a time while f runs: by tensors' storages, and by all of Python."""
+    Storage.peak_bytes = held = Storage.live_bytes
+    tracemalloc.start()
+    try:
+        f()
+        return Storage.peak_bytes - held, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+photos = TensorDataset(Tensor(np.random.default_rng(1).random((2048, 3, 32, 32), "float32")))
+turned_photos = TransformedDataset(photos, Compose([RandomCrop(32, padding=4), RandomHorizontalFlip()]))
+chosen = np.random.default_rng(2).permutation(2048)[:256].tolist()
+ways = {
+    "a view, [256:512]": lambda: photos.tensors[0][256:512],
+    "gather": lambda: load(photos, chosen),
+    "one by one": lambda: default_collate([photos[i] for i in chosen]),
+    "one by one, cropped and flipped": lambda: load(turned_photos, chosen),
+}
+seconds = {name: best(way) for name, way in ways.items()}
+reveal("one_by_one", f"{seconds['one by one'] / seconds['gather']:.3g}")
+print(f"{'':32}      time   new storage   peak of Python")
+for name, way in ways.items():
+    stored, traced = peaks(way)
+    print(f"{name:32}{seconds[name] * 1e3:7.2f} ms  {stored / 2**20:8.2f} MiB  {traced / 2**20:11.2f} MiB")
+print(f"making a generator takes {best(lambda: [generator(0, 1, i) for i in range(256)]) / 256 * 1e6:.1f} µs a sample")
+
+# %% [markdown]
+# A view costs nothing, which is why an unshuffled epoch over tensors need not copy at all. Shuffling makes the copy
+# unavoidable. One by one it is the small operations that cost: a layout, a storage to find, a shape to compare, 256
+# times. With transforms the samples exist a second time before they are stacked: as plain arrays, which `Storage` does
+# not count but tracemalloc does. This is the work that is worth giving to a worker.
+#
+# ### 9.2 The way from a worker
+#
+# The same 3 MiB come from another process: pickled by `Connection.send`, by the loader's pipe with the bytes apart, or
+# through memory that both processes share, copied out so that the slot is free again. **How many times longer than the
+# shared slot does `Connection.send` take?**
+
+# %% predict="pickle_cost" points=1
+# predict("pickle_cost", "number", low="number", high="number")
+### BEGIN SOLUTION
+predict("pickle_cost", "8", low="2", high="40")
+### END SOLUTION
+
+# %% show
+import mmap
+
+
+def ship(way, array, repeat=15):
+    """Seconds from asking another process for an array to having it, median of several."""
+    context = multiprocessing.get_context("fork")
+    mine, theirs = context.Pipe()
+    slot = np.frombuffer(mmap.mmap(-1, array.nbytes), array.dtype).reshape(array.shape)  # fork shares this mapping
+
+    def serve():
+        mine.close()
+        while theirs.recv():
+            if way == "Connection.send":
+                theirs.send(array)
+            elif way == "the loader's pipe":
+                send(theirs, pack(array))
+            else:
+                slot[...] = array
+                theirs.send(None)
+
+    process = context.Process(target=serve, daemon=True)
+    with theirs, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process.start()
+    times = []
+    for _ in range(repeat):
+        begin = time.perf_counter()
+        mine.send(True)
+        got = receive(mine) if way == "the loader's pipe" else mine.recv()
+        got = slot.copy() if got is None else got
+        times.append(time.perf_counter() - begin)
+    mine.send(False)
+    process.join()
+    mine.close()
+    if not np.array_equal(got, array):
+        raise ValueError(f"{way}: another array came out")
+    return float(np.median(times))
+
+
+batch = load(photos, chosen)[0].numpy()
+if WORKERS:
+    seconds = {way: ship(way, batch) for way in ("Connection.send", "the loader's pipe", "a shared slot")}
+    reveal("pickle_cost", f"{seconds['Connection.send'] / seconds['a shared slot']:.3g}")
+    for way, took in seconds.items():
+        print(f"{way:18} {took * 1e3:6.2f} ms, {batch.nbytes / took / 1e9:5.1f} GB/s")
+else:
+    print("not measured: there is no second process")
+
+# %% [markdown]
+# How much memory may all these batches take? A loader of `(3, 32, 32)` float32 images with one int64 label each has
+# `batch_size=128`, `workers=2` and `prefetch=4`. The trainer has stopped to evaluate, and the workers have done all
+# that they may. How many bytes of batches are ready?
+
+# %% answer="ready_bytes" points=2
+ready_bytes = ""  # a number with its unit, such as "16 MiB"
+### BEGIN SOLUTION
+ready_bytes = f"{2 * 4 * 128 * (3 * 32 * 32 * 4 + 8)} B"
+### END SOLUTION
+
+# %% key="ready_bytes"
+def key(v):
+    workers, prefetch, batch_bytes = 2, 4, 128 * (3 * 32 * 32 * 4 + 8)
+    return Key(workers * prefetch * batch_bytes, "B", tol=0.02, mistakes=[
+        Mistake(prefetch * batch_bytes, 0.5, "prefetch counts batches of each worker, and there are two"),
+        Mistake(workers * batch_bytes, 0.25, "each worker may have 4 batches ready, not one"),
+        Mistake(workers * prefetch * batch_bytes / 4, 0.5, "a float32 takes 4 bytes"),
+        Mistake(workers * prefetch * batch_bytes / 128, 0.25, "that is one sample for each batch; a batch has 128"),
+    ])
+
+# %% [markdown]
+# ### 9.3 Workers
+#
+# Two transforms, each of about 2 ms a sample. One **waits**, as for a disk or a server; the other **computes**. With
+# the one that waits: **how many times as many samples a second do two workers load as none?** And can you say the same
+# of the other?
+
+# %% predict="two_workers" points=1
+# predict("two_workers", "number", low="number", high="number")
+### BEGIN SOLUTION
+predict("two_workers", "1.9", low="1.5", high="2.1")
+### END SOLUTION
+
+# %% show
+def waits(image, rng):
+    time.sleep(0.002)
+    return image
+
+
+def computes(image, rng):
+    total = 0
+    for k in range(40_000):
+        total += k * k
+    return image
+
+
+def rate(transform, workers, samples=96):
+    """Samples a second over one epoch, the start of the workers included."""
+    subset = TransformedDataset(Subset(photos, range(samples)), transform)
+    begin = time.perf_counter()
+    count = sum(len(image) for image, in DataLoader(subset, 4, workers=workers, start_method=METHOD))
+    return count / (time.perf_counter() - begin)
+
+
+counts = (0, 1, 2, 4) if WORKERS else (0,)
+rates = {transform.__name__: {n: rate(transform, n) for n in counts} for transform in (waits, computes)}
+if WORKERS:
+    reveal("two_workers", f"{rates['waits'][2] / rates['waits'][0]:.3g}")
+cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+print(f"{cores} cores; samples a second, and times as many as without workers")
+for name, by_count in rates.items():
+    print(f"{name:9}", "   ".join(f"workers {n}: {r:6.0f} ({r / by_count[0]:4.2f})" for n, r in by_count.items()))
+begin = time.perf_counter()
+list(DataLoader(Subset(photos, [0]), workers=WORKERS, start_method=METHOD))
+print(f"an epoch of a single sample takes {(time.perf_counter() - begin) * 1e3:.1f} ms with workers {WORKERS}: the price of starting them")
+
+# %% [markdown]
+# Waiting can be shared by any number of processes: four workers wait for four samples at a time, on any machine.
+# Computing needs a core for each, and the trainer wants one too. More workers than cores only take memory and turns.
+# That a single worker gains little here has another reason: this loop does nothing with its batches, so there is
+# nothing to overlap with. Now there is.
+#
+# ### 9.4 Overlap, and depth
+#
+# A measured timeline: 12 batches of 6 ms, steps of 4 ms. Each bar is a batch that is loaded or trained on, with its
+# number. In the last panel, find the batch after which the workers begin to rest, and say which rule makes them.
+
+# %% show
+import matplotlib.pyplot as plt
+
+
+class Timed(Dataset):
+    """Loading sample i takes load[i] seconds; the sample is when that was, and in which process."""
+
+    def __init__(self, load):
+        self.load = load
+
+    def __len__(self):
+        return len(self.load)
+
+    def __getitem__(self, index):
+        begin = time.perf_counter()
+        time.sleep(self.load[index])
+        return begin, time.perf_counter(), os.getpid()
+
+
+def measure(load, step, workers, prefetch):
+    """The same as simulate, by real processes that sleep; besides "who", the process that loaded each batch."""
+    loader = DataLoader(Timed(load), collate=lambda samples: samples[0], workers=workers, prefetch=prefetch, start_method=METHOD)
+    rows, begin = [], time.perf_counter()
+    for start, done, who in loader:
+        take = time.perf_counter()
+        time.sleep(step)
+        rows.append((start - begin, done - begin, take - begin, time.perf_counter() - begin, who))
+    return dict(zip(("start", "done", "take", "end", "who"), map(np.array, zip(*rows, strict=True)), strict=True))
+
+
+def timeline(axes, times, title):
+    """Bars of loading, one lane for each process, above those of training."""
+    lanes = {who: lane for lane, who in enumerate(dict.fromkeys(times["who"].tolist()), 1)}
+    for i, who in enumerate(times["who"].tolist()):
+        for lane, a, b, colour in ((lanes[who], "start", "done", "#8fb8de"), (0, "take", "end", "#e0a458")):
+            left, width = times[a][i] * 1e3, (times[b][i] - times[a][i]) * 1e3
+            axes.barh(lane, width, left=left, height=0.7, color=colour, edgecolor="white")
+            axes.text(left + width / 2, lane, str(i), ha="center", va="center", fontsize=7)
+    share = waited(times).sum() / times["end"][-1]
+    axes.set_yticks(range(len(lanes) + 1), ["trains", *(["loads"] if len(lanes) == 1 else [f"loads {k}" for k in range(len(lanes))])])
+    axes.set_title(f"{title}: {times['end'][-1] * 1e3:.0f} ms, waiting {share:.0%}", fontsize=9, loc="left")
+
+
+runs = [(n, measure([6e-3] * 12, 4e-3, n, 2)) for n in sorted({0, min(1, WORKERS), WORKERS})]
+figure, panels = plt.subplots(len(runs), 1, figsize=(8, 1.5 * len(runs) + 0.6), sharex=True, squeeze=False, layout="constrained")
+for axes, (n, times) in zip(panels[:, 0], runs, strict=True):
+    timeline(axes, times, f"workers {n}, prefetch 2" if n else "no worker")
+    axes.set_xlim(left=0)
+panels[-1, 0].set_xlabel("ms from the start of the epoch")
+plt.show()
+
+# %% [markdown]
+# The gap on the left is the start of the processes. With one worker, loading decides: 6 ms a batch, and the trainer
+# waits a third of the time. With two, a batch is there every 3 ms, and training decides.
+#
+# Last, the depth. The bursts of 8.3 with two trainers: one slower than the average batch (step 5 ms), one faster (3
+# ms). Lines are your simulation, dots are real processes.
+
+# %% show
+bursts, depths = ([2e-3] * 7 + [20e-3]) * 3, (1, 2, 3, 4, 6)
+figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
+for step, colour in ((5e-3, "#2f6690"), (3e-3, "#c1666b")):
+    simulated = [waited(simulate(bursts, step, 1, d)).sum() * 1e3 for d in depths]
+    axes.plot(depths, simulated, color=colour, label=f"step {step * 1e3:.0f} ms, simulated")
+    if WORKERS:
+        measured = [waited(measure(bursts, step, 1, d)).sum() * 1e3 for d in depths]
+        axes.plot(depths, measured, "o", color=colour, label=f"step {step * 1e3:.0f} ms, measured")
+        print(f"step {step * 1e3:.0f} ms: simulated {np.round(simulated).tolist()} ms, measured {np.round(measured).tolist()} ms")
+axes.set(xlabel="prefetch", ylabel="ms waited in an epoch", ylim=(0, None), xticks=depths)
+axes.set_title("Depth evens out bursts; it does not make a slow loader fast", fontsize=9, loc="left")
+axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+plt.show()
+
+# %% [markdown]
+# If loading is faster on average, a few batches of depth bring the waiting down to nothing. If it is slower, depth buys
+# only what was loaded before the epoch's first batches were used up. From then on the rate decides, and memory is spent
+# for nothing.
+#
+# ## 10. Explain
+#
+# Answer in your own words in the cell below.
+
+# %% [markdown] rubric="slow_loader" points=4
+# A team trains on a machine with 4 cores. To load a batch of 150 MB takes a worker 20 ms of waiting for the network and
+# 60 ms of decoding on one core; a step takes 10 ms on an accelerator and next to nothing of the cores. They run
+# `workers=8, prefetch=2`, and the trainer waits a third of the time. One of them proposes `prefetch=16`, another
+# `workers=32`. In eight to twelve sentences: show with numbers why the trainer waits a third of the time; judge both
+# proposals, their gain and their price in memory; propose two changes that do help, and by how much; and say how you
+# would prove that your changes leave the batches as they were.
+#
+# ### BEGIN MARK SCHEME
+# One point each:
+#
+# 1. The cores decide: 4 cores / 60 ms is a batch every 15 ms, the step takes 10 ms, so 5 of 15 ms are spent waiting.
+#    (Eight workers of 80 ms each would bring one every 10 ms if each had a core of its own, so the network is not it.)
+# 2. Depth evens out variation and does not change a mean rate: no gain. More workers share the same 4 cores: no gain
+#    either, and waiting is already hidden. Memory: 8·2·150 MB = 2.4 GB now; 8·16·150 MB = 19.2 GB for depth 16;
+#    32·2·150 MB = 9.6 GB for 32 workers. Both the judgement and at least one correct figure are wanted.
+# 3. Two changes that lower core time per batch or add cores, with numbers: decode once and store arrays (then a batch
+#    takes the 20 ms of waiting and a copy, and the step decides: 10 ms); smaller images; a decoder 1.5 times as fast
+#    (40 ms / 4 = 10 ms, just enough); 6 cores (60 ms / 6 = 10 ms).
+# 4. A proof, not a hope: compare the batches of an epoch before and after, element by element or by a digest, with the
+#    same seed; possible because order and augmentation depend on seed, epoch and index and not on workers. "The loss looks
+#    the same" earns nothing.
+# ### END MARK SCHEME
+
+# %% [markdown]
+# ## Summary
+#
+# A loader is three decisions that can be repeated, and one queue. The order comes from (seed, epoch), the augmentation
+# from (seed, epoch, index), the batches from arithmetic; so workers change when a batch is ready, and never what is in
+# it. The queue keeps results in order and memory bounded. Whether the trainer waits is decided by two rates; depth
+# only evens them out.
+#
+# The same parts under their names in PyTorch, all in `torch.utils.data`:
+#
+# | here | PyTorch |
+# |---|---|
+# | `Dataset`, `TensorDataset`, `Subset`, `random_split` | the same names; `random_split` takes a `generator` |
+# | `gather` | `__getitems__`, which returns the list of samples that is then collated |
+# | `RandomSampler.set_epoch` | `DistributedSampler.set_epoch`; a plain `RandomSampler` draws its seed from the global generator |
+# | `generator(seed, epoch, index)` | each worker has a seed of its own, base seed + worker id, so augmentation depends on the workers |
+# | `default_collate` | `default_collate`; it makes float64 of Python floats, ours makes float32 |
+# | `assign`, `ReorderBuffer` | `_MultiProcessingDataLoaderIter`: workers in turn, `_task_info` holds what came early |
+# | `workers`, `prefetch` | `num_workers`, `prefetch_factor` |
+# | `pack`, `send`, `receive` | tensors travel as handles of shared memory; `torch.multiprocessing.set_sharing_strategy` |
+# | `WorkerTraceback` | `ExceptionWrapper.reraise`, which puts the traceback's text into the message |
+# | `Workers.lost` | "DataLoader worker (pid ...) is killed by signal", noticed by a handler of SIGCHLD |
+# | new workers for each epoch | `persistent_workers=True` keeps them |
+#
+# Module 06 adds what turns all these batches into learning: gradients. Its engine walks backwards through everything
+# that a `Function` has recorded.
