@@ -19,7 +19,7 @@ from tinytorch.tensor import DTypeError, OverlapError, ShapeError, Tensor, float
 
 
 def velocity(buffer, grad, momentum, dampening=0.0):
-    """The velocity after grad has arrived -> array of grad's shape. buffer is the one before, None at the first step."""
+    """The velocity after grad has arrived -> array of grad's shape. buffer: the velocity before, None at first."""
     if buffer is None:
         return grad
     return momentum * buffer + (1 - dampening) * grad
@@ -62,7 +62,7 @@ def adam_rule(x, grad, first, second, step, *, lr, betas, eps):
 def decay(x, grad, *, lr, weight_decay, decoupled):
     """Weight decay before a step -> (x, grad), as the rule is to see them.
 
-    Coupled: as if the loss had weight_decay / 2 times the sum of x² added. Decoupled: the weights shrink by themselves.
+    Coupled: as if weight_decay / 2 times the sum of x² were added to the loss. Decoupled: the weights themselves shrink.
     Source: Loshchilov and Hutter 2019.
     """
     if decoupled:
@@ -141,7 +141,7 @@ class Optimizer:
 
     def __init__(self, params, defaults):
         if isinstance(params, Tensor | dict):
-            raise TypeError(f"params is a list of tensors or of dicts, got one {type(params).__name__}: put it in a list")
+            raise TypeError(f"params is a list of tensors or dicts, got one {type(params).__name__}: put it in a list")
         self.defaults, self.param_groups, self.state = dict(defaults), [], {}
         groups = list(params)
         for group in groups if groups and isinstance(groups[0], dict) else [{"params": groups}]:
@@ -164,7 +164,7 @@ class Optimizer:
         return ()
 
     def rule(self, x, grad, slots, step, group):
-        """New values for x and each of slots, arrays of one length. step counts from 1; slots hold None before the first."""
+        """New values for x and each of slots, flat arrays. step counts from 1; slots hold None before their first."""
         raise NotImplementedError(f"{type(self).__name__} has no rule")
 
     def zero_grad(self):
@@ -190,8 +190,9 @@ class Optimizer:
         state["step"] = step = state["step"] + 1
         names = self.slots(group)
         known = [name in state for name in names]
-        for name in names:
-            state.setdefault(name, zeros(p.shape, p.dtype))
+        for name, old in zip(names, known, strict=True):
+            if not old:
+                state[name] = zeros(p.shape, p.dtype)
 
         def rule(x, grad, *slots):
             if group["weight_decay"]:
@@ -207,7 +208,7 @@ class Optimizer:
         return pack(self.param_groups, self.state)
 
     def load_state_dict(self, saved):
-        """Go on from what state_dict returned. Raises ValueError or ShapeError, and changes nothing, if it does not fit."""
+        """Go on from what state_dict returned. What does not fit raises ValueError or ShapeError and changes nothing."""
         groups, state = unpack(saved, self.param_groups)
         for group in groups:
             self.check(group)
@@ -268,7 +269,8 @@ class RMSProp(Optimizer):
         check_number(group, "momentum")
 
     def slots(self, group):
-        return ("square_avg",) + ("grad_avg",) * bool(group["centered"]) + ("momentum_buffer",) * bool(group["momentum"])
+        used = {"square_avg": True, "grad_avg": group["centered"], "momentum_buffer": group["momentum"]}
+        return tuple(name for name, use in used.items() if use)
 
     def rule(self, x, grad, slots, step, group):
         names = self.slots(group)
@@ -370,7 +372,7 @@ def step_decay(base, n, step_size, gamma):
 
 
 def warmup_cosine(base, n, warmup_steps, total_steps, min_lr=0.0):
-    """The rate after n steps: a line up to base at n = warmup_steps, half a cosine down to min_lr at total_steps -> float.
+    """The rate after n steps: a line up to base at warmup_steps, half a cosine down to min_lr at total_steps -> float.
 
     Source: Loshchilov and Hutter 2017 (cosine), Goyal et al. 2017 (warm-up).
     """
@@ -493,13 +495,14 @@ class OneCycleLR(Scheduler):
     Raises TypeError or ValueError with the option's name.
     """
 
-    def __init__(self, optimizer, max_lr, total_steps, pct_start=0.3, div_factor=25.0, final_div_factor=1e4, anneal="cos"):
+    def __init__(self, optimizer, max_lr, total_steps, pct_start=0.3, div_factor=25.0, final_div_factor=1e4,
+                 anneal="cos"):
         options = {"total_steps": total_steps, "pct_start": pct_start, "div_factor": div_factor,
                    "final_div_factor": final_div_factor, "anneal": anneal}
         check_count(options, "total_steps", 2)
         check_number(options, "pct_start", 0, 1)
         if options["pct_start"] * options["total_steps"] <= 1:
-            raise ValueError(f"pct_start * total_steps must be above 1 to leave a way up, got {pct_start} * {total_steps}")
+            raise ValueError(f"pct_start * total_steps must be above 1 for a way up, got {pct_start} * {total_steps}")
         for name in ("div_factor", "final_div_factor"):
             check_number(options, name, 1)
         if anneal not in ("cos", "linear"):
@@ -530,7 +533,7 @@ def clip_grad_norm_(params, max_norm, error_if_nonfinite=False):
     with np.errstate(all="ignore"):
         norm = math.sqrt(sum(float(np.square(g.numpy(), dtype=np.float64).sum()) for g in grads))
         if error_if_nonfinite and not math.isfinite(norm):
-            raise RuntimeError(f"the norm of the gradients is {norm}: look for the batch that made it, or skip this step")
+            raise RuntimeError(f"the norm of the gradients is {norm}: skip this step, or find the batch that made it")
         scale = max_norm / (norm + 1e-6)
         if not scale >= 1:
             for g in grads:
@@ -542,7 +545,7 @@ def clip_grad_norm_(params, max_norm, error_if_nonfinite=False):
 
 
 def clip_grad_value_(params, clip_value):
-    """Cut every element of every gradient off at -clip_value and clip_value, in place. Raises ValueError if negative."""
+    """Cut each element of each gradient off at -clip_value and clip_value, in place. Negative ones: ValueError."""
     if not clip_value >= 0:
         raise ValueError(f"clip_value must be 0 or more, got {clip_value!r}")
     for p in [params] if isinstance(params, Tensor) else params:
