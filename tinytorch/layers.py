@@ -152,7 +152,9 @@ class Module:
         return (module for _, module in self.named_modules())
 
     def named_children(self):
-        return ((name, module) for name, module in self._modules.items() if module is not None)
+        """(name, module) of the modules right below this one; shared ones once."""
+        seen = {id(module): (name, module) for name, module in reversed(self._modules.items()) if module is not None}
+        return reversed(seen.values())
 
     def children(self):
         return (module for _, module in self.named_children())
@@ -217,7 +219,7 @@ class Module:
 
     def __repr__(self):
         name = type(self).__name__
-        lines = [f"({name}): {module!r}" for name, module in self.named_children()]
+        lines = [f"({name}): {module!r}" for name, module in self._modules.items()]
         if not lines:
             return f"{name}({self.extra_repr()})"
         body = "\n".join(lines).replace("\n", "\n  ")
