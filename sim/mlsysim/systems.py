@@ -214,7 +214,7 @@ def _finish_node(path, got):
         rest = got["power"].value - got["count"] * found["device"].power.value
         note = f"the node's limit less {got['count']} x {found['device'].power.text}"
         found["host_power"] = replace(
-            got["power"], value=rest, unit="kW", kind="estimate", uncertainty=0.2, note=note
+            got["power"], value=rest, unit="kW", kind="estimate", uncertainty=0.3, note=note
         )
     return got | found
 
