@@ -73,6 +73,18 @@ def set_epoch(source, epoch):
 # %%
 from mlsysbook import answer, case, check, predict, prop, reveal
 
+
+def equal_where_equal(out, *args):
+    """For checks of chance: rows of out are equal where the last argument, their places, repeats a place."""
+    rows = {}
+    return all(rows.setdefault(tuple(p), tuple(row)) == tuple(row) for p, row in zip(args[-1], out, strict=True))
+
+
+def different_where_different(out, *args):
+    """As many different rows as different places."""
+    return len({tuple(row) for row in out}) == len({tuple(p) for p in args[-1]})
+
+
 # %% [markdown]
 # ## 1. Datasets
 #
@@ -283,13 +295,6 @@ def first_numbers(places):
     """The first four numbers of the generators of all places, row by row. All are made before the first is used."""
     made = [generator(*place) for place in places]
     return np.array([rng.random(4) for rng in made])
-
-def equal_where_equal(out, *case):
-    rows = {}
-    return all(rows.setdefault(tuple(p), tuple(row)) == tuple(row) for p, row in zip(case[-1], out, strict=True))
-
-def different_where_different(out, *case):
-    return len({tuple(row) for row in out}) == len({tuple(p) for p in case[-1]})
 
 check("generator", [case([(7, 0), (7, 1), (7, 0)]), case([(0, 1), (1, 0)]), case([(7,), (7, 0)])],
       call=first_numbers, compare=None, properties=[
