@@ -153,8 +153,8 @@ class Module:
 
     def named_children(self):
         """(name, module) of the modules right below this one; shared ones once."""
-        seen = {id(module): (name, module) for name, module in reversed(self._modules.items()) if module is not None}
-        return reversed(seen.values())
+        first = {module: name for name, module in reversed(self._modules.items())}
+        return ((first[module], module) for module in dict.fromkeys(self._modules.values()) if module is not None)
 
     def children(self):
         return (module for _, module in self.named_children())

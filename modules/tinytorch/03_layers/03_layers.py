@@ -227,8 +227,8 @@ class Module:
 
     def named_children(self):
         """(name, module) of the modules right below this one; shared ones once."""
-        seen = {id(module): (name, module) for name, module in reversed(self._modules.items()) if module is not None}
-        return reversed(seen.values())
+        first = {module: name for name, module in reversed(self._modules.items())}
+        return ((first[module], module) for module in dict.fromkeys(self._modules.values()) if module is not None)
 
     def children(self):
         return (module for _, module in self.named_children())
@@ -1766,16 +1766,17 @@ predict("batch_gain", "12", low="3", high="40")
 
 # %% show
 layer = Linear(2048, 2048)
-each = {}
-for batch in (1, 4, 16, 64):
-    x = Tensor(np.ones((batch, 2048), "float32"))
-    each[batch] = best_of(lambda x=x: layer(x), 5 if batch < 64 else 3) / batch
+batches = {batch: Tensor(np.ones((batch, 2048), "float32")) for batch in (1, 4, 16, 64)}
+each = dict.fromkeys(batches, math.inf)
+for _ in range(15):                         # in turns, so that a disturbance hits all of them
+    for batch, x in batches.items():
+        each[batch] = min(each[batch], best_of(lambda x=x: layer(x), 1) / batch)
 reveal("batch_gain", f"{each[1] / each[64]:.3g}")
 for batch, seconds in each.items():
     moved = 4 * (2048 * 2048 + 2 * batch * 2048)
     print(f"batch {batch:2}: {seconds * 1e3:6.3f} ms an example, {2 * batch * 2048**2 / moved:5.1f} FLOP/B, "
           f"{2 * 2048**2 / seconds / 1e9:6.1f} GFLOP/s, {moved / (seconds * batch) / 1e9:5.1f} GB/s")
-layer = x = None
+layer = x = batches = None
 
 # %% [markdown]
 # A batch of 1 spends its time fetching weights. Its GB/s are what the memory, or a cache that holds 16 MiB, delivers; its
