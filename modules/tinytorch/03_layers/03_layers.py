@@ -60,6 +60,7 @@ class StateError(ValueError):
 
 # %%
 from mlsysbook import answer, case, check, predict, reveal
+from tinytorch.tensor import Function, Storage
 
 # %% [markdown]
 # ## 1. Parameters, and where a module keeps them
@@ -726,7 +727,7 @@ def loaded(own, state, strict=True, says=(), transposed=False):
     except StateError as error:
         return {"refused": [text in str(error) for text in says], "one line": "\n" not in str(error),
                 "values": {name: t.numpy() for name, t in mine.items()}}
-    return {"returned": [list(names) for names in result], "values": {name: t.numpy() for name, t in mine.items()},
+    return {"returned": [sorted(names) for names in result], "values": {name: t.numpy() for name, t in mine.items()},
             "the same objects": all(mine[name] is before[name] for name in own),
             "on the same memory": all(t.numpy().__array_interface__["data"][0] == at[name] for name, t in mine.items())}
 
@@ -767,7 +768,7 @@ def cases(rng):
         own = model()
         name = str(rng.choice([n for n in own if n.endswith("weight")]))
         wrong = name.replace("weight", "wieght")
-        yield case(own, like(own) | {wrong: normal(2)}, says=(wrong, f"{name}"),
+        yield case(own, like(own) | {wrong: normal(2)}, says=(wrong, name),
                    behaviour="unexpected names are said, with the nearest")
     yield case({"bias": normal(2)}, {"bias": normal(2), "zzz": normal(2), "qqqq": normal(3)}, says=("zzz", "qqqq"),
                behaviour="unexpected names are said, with the nearest")
@@ -994,7 +995,8 @@ print("within five standard errors:", fits(sample, 1 / math.sqrt(3), 9 / 5), "| 
 # Both weight and bias start uniform between ±1/√in, as in PyTorch. Section 9 asks whether that is wise.
 #
 # **Exercise 6.1** Both methods of `Linear`. The parameters have the dtype that was asked for; without a bias, `bias` is
-# `None`.
+# `None`. Compute `y` with operations on tensors and not on their arrays. Autograd, in module 06, follows operations, and
+# a detour through `numpy()` is where its trail ends.
 
 # %% solution="linear"
 #| export
@@ -1040,6 +1042,19 @@ class Unregistered(Linear):
     __setattr__ = object.__setattr__
 
 
+def followed(compute, *sources):
+    """For each source whether the result of compute() comes from it by recorded operations, as autograd will need it."""
+    steps, before = [], Function.record
+    Function.record = lambda function, tensors, output: steps.append((tensors, output))
+    try:
+        reached = {id(compute())}
+    finally:
+        Function.record = before
+    for tensors, output in reversed(steps):
+        reached |= {id(t) for t in tensors} if id(output) in reached else set()
+    return [id(source) in reached for source in sources]
+
+
 # %% check="linear_init" points=3 covers="linear"
 def started(in_features, out_features, bias=True, seed=0, dtype="float32"):
     """What can be said about the parameters of new layers, without naming their numbers."""
@@ -1075,15 +1090,18 @@ def cases(rng):
 
 
 # %% check="linear" points=4
-def through_linear(x, weight, bias=None, transposed=False):
-    """The output of a layer with given weights; for a refused input, what the message names."""
+def through_linear(x, weight, bias=None, transposed=False, trail=False):
+    """The output of a layer with given weights; for a refused input, what the message names.
+
+    trail: instead, whether the output comes from x, weight and bias by operations on tensors.
+    """
     layer = object.__new__(Unregistered)
     Module.__init__(layer)
     layer.weight, layer.bias = Parameter(weight), None if bias is None else Parameter(bias)
     layer.out_features, layer.in_features = weight.shape
     x = Tensor(x).transpose() if transposed else Tensor(x)
     try:
-        return layer.forward(x)
+        return followed(lambda: layer.forward(x), x, layer.weight, layer.bias) if trail else layer.forward(x)
     except ShapeError as error:
         return {"the message names": [str(x.shape) in str(error), str(weight.shape[1]) in str(error)]}
 
@@ -1091,6 +1109,7 @@ check("linear", [
     case(np.array([1.0, 2.0, 3.0]), np.array([[1.0, 0.0, -1.0], [2.0, 1.0, 0.0]]), np.array([10.0, 20.0])),
     case(np.ones((2, 4, 3)), np.arange(6.0).reshape(2, 3)),
     case(np.ones((3, 2)), np.ones((2, 3)), np.zeros(2)),
+    case(np.ones((2, 3)), np.ones((2, 3)), np.zeros(2), trail=True),
 ], call=through_linear)
 
 # %% hidden="linear"
@@ -1120,6 +1139,8 @@ def cases(rng):
     yield case(whole(0, i), whole(o, i), whole(o), behaviour=edges)
     yield case(whole(3, 0, i), whole(o, i), whole(o), behaviour=edges)
     yield case(np.array([[np.nan, 1.0], [1.0, 2.0], [np.inf, 1.0]]), np.array([[1.0, 2.0], [3.0, -4.0]]), whole(2), behaviour=edges)
+    for batch in ((), (n,), (2, n)):
+        yield case(whole(*batch, i), whole(o, i), whole(o), trail=True, behaviour="operations that autograd can follow")
     for shape in ((n, i + 1), (i + 1,), (), (i, n + i)):
         yield case(np.ones(shape), whole(o, i), whole(o), behaviour="a last axis of another length is refused, with both lengths")
 
@@ -1139,7 +1160,8 @@ def cases(rng):
 # and draws the mask a second time.)
 #
 # **Exercise 7.1** `Dropout`. Probabilities outside 0 to 1 are refused with a message that says the value; NaN is one.
-# p = 1 gives zeros for finite inputs. The dtype of a float input stays. Two calls draw different masks. Without an
+# p = 1 gives zeros for finite inputs. The dtype of a float input stays. Two calls draw different masks. As in `Linear`,
+# the result comes from x by operations on tensors; the mask needs no trail. Without an
 # `rng` of its own a layer draws from `default_rng()`, whichever generator that is at the time of the call.
 
 # %% solution="dropout"
@@ -1175,11 +1197,15 @@ class Dropout(Module):
 # %% check="dropout" points=5
 def dropped(shape, p, training=True, own=True, dtype="float32", seed=0):
     """What can be said about dropout of an array of numbers from 1 to 2. own: the layer gets its own generator."""
-    def outputs(seed):
+    def started(seed):
         layer = Dropout(p, np.random.default_rng(seed)) if own else Dropout(p)
         if not own:
             manual_seed(seed)
         layer.training = training
+        return layer
+
+    def outputs(seed):
+        layer = started(seed)
         return [layer.forward(x) for _ in range(2)]
 
     x = Tensor(np.linspace(1, 2, math.prod(shape)).reshape(shape), dtype)
@@ -1198,6 +1224,7 @@ def dropped(shape, p, training=True, own=True, dtype="float32", seed=0):
         "elements are dropped one by one": [bool((kept != kept.take([0], axis)).any()) for axis in range(kept.ndim)],
         "the same seed, the same mask": bool((outputs(seed)[0].numpy() == y.numpy()).all()),
         "the next call, another mask": bool((y.numpy() != z.numpy()).any()),
+        "autograd can follow": p == 1 or followed(lambda: started(seed).forward(x), x),
     }
 
 check("dropout", [case((40, 50), 0.75), case((3, 4), 0.75, training=False), case((3,), 1.5)], call=dropped)
@@ -1412,7 +1439,7 @@ def fans_of(shape):
     except ShapeError as error:
         return {"the message names the shape": str(shape) in str(error)}
 
-check("fans", [case((128, 784)), case((64, 3, 7, 7)), case((5,))], call=fans_of)
+check("fans", [case((128, 784)), case((64, 3, 7, 7)), case((5,))], call=fans_of, compare="value")
 
 # %% hidden="fans"
 def cases(rng):
@@ -1438,7 +1465,7 @@ check("weight_std", [
     case("xavier", 784, 128),
     case("kaiming", 784, 128, 1.0, "fan_out"),
     case("kaiming", 784, 128, 1.0, "fan_inn"),
-], call=std_of)
+], call=std_of, compare="value")
 
 # %% hidden="weight_std"
 def cases(rng):
@@ -1600,8 +1627,6 @@ import time
 import tracemalloc
 
 import matplotlib.pyplot as plt
-
-from tinytorch.tensor import Storage
 
 
 def best_of(f, repeat=5):
