@@ -23,7 +23,9 @@ Errors, each one line that says what it got and what to do:
 
 import functools
 import itertools
+import math
 import sys
+import threading
 import weakref
 from contextvars import ContextVar
 
@@ -55,21 +57,6 @@ class InPlaceError(RuntimeError):
 
 class GradcheckError(AssertionError):
     """A backward that disagrees with central differences."""
-
-
-_recording = ContextVar("tinytorch.recording", default=True)  # a new thread starts with the default
-
-
-def is_grad_enabled():
-    """Whether operations are recorded in this thread."""
-    return _recording.get()
-
-
-def set_recording(flag):
-    """Turn recording on or off in this thread -> what it was before."""
-    before = _recording.get()
-    _recording.set(flag)
-    return before
 
 
 def numerical_gradient(f, *tensors, gradient=1.0, eps=1e-6):
@@ -107,6 +94,30 @@ def backward_of(operation, needs=None):
         return rule
 
     return register
+
+
+def keep(function, tensors, output):
+    """Drop from function what its backward does not need -> (what, storage, version) of each array that stays.
+
+    function.wants says which operands require grad. From now on function.shapes has the shapes of all operands as forward
+    saw them, function.saved None for what is not kept, and function.output the result if that is needed. A view keeps
+    layouts, which cost nothing.
+    """
+    function.shapes = tuple(a.shape for a in function.saved)
+    if isinstance(function, View):
+        return ()
+    needs = getattr(function, "needs", None)
+    if needs is None:
+        needed = set(range(len(tensors)))
+    else:
+        needed = {what for wanted, names in zip(function.wants, needs, strict=True) if wanted for what in names}
+    if "output" in needed:
+        function.output = output.numpy()
+    function.saved = tuple(a if k in needed else None for k, a in enumerate(function.saved))
+    storages = {k: t.storage if a is None or a.dtype == t.dtype else Storage(a)  # a converted copy counts as well
+                for k, (a, t) in enumerate(zip(function.saved, tensors, strict=True))}
+    storages["output"] = output.storage
+    return tuple((what, storages[what], storages[what].version) for what in needed)
 
 
 @backward_of(tensor.Add, needs=((), ()))
@@ -189,7 +200,7 @@ def max_backward(self, grad):
 
 @backward_of(tensor.Mean, needs=((),))
 def mean_backward(self, grad):
-    count = np.prod([self.shapes[0][axis] for axis in self.params["axes"]])
+    count = math.prod(self.shapes[0][axis] for axis in self.params["axes"])
     return sum_backward(self, grad / count)
 
 
@@ -244,12 +255,27 @@ def slice_backward(self, grad):
     return (result,)
 
 
+_recording = ContextVar("tinytorch.recording", default=True)  # a new thread starts with the default
+
+
+def is_grad_enabled():
+    """Whether operations are recorded in this thread."""
+    return _recording.get()
+
+
+def set_recording(flag):
+    """Turn recording on or off in this thread -> what it was before."""
+    before = _recording.get()
+    _recording.set(flag)
+    return before
+
+
 class Node:
     """One recorded operation: what its backward needs, and where the gradients for its operands go.
 
     inputs holds, for each operand, the Node that computed it, the leaf tensor that it is, or None if it does not require
-    grad. shape and dtype are those of the output. A Node holds no tensor but leaves, so that a tensor that nobody needs
-    any more is freed though the graph goes on.
+    grad. shape and dtype are those of the output, shapes those of the operands. A Node holds no tensor but leaves, so that
+    what nobody needs any more is freed while the graph lives on.
     """
 
     __slots__ = ("function", "name", "number", "inputs", "shapes", "shape", "dtype", "kept", "hooks", "owner", "__weakref__")
@@ -309,28 +335,6 @@ class Node:
         self.function, self.inputs, self.kept = None, (), ()
 
 
-def keep(function, tensors, output):
-    """Drop from function what its backward does not need -> (what, storage, version) of each array that stays.
-
-    function.shapes has the shapes of all operands as forward saw them. A view keeps layouts, which cost nothing.
-    """
-    function.shapes = tuple(a.shape for a in function.saved)
-    if isinstance(function, View):
-        return ()
-    needs = getattr(function, "needs", None)
-    if needs is None:
-        needed = set(range(len(tensors)))
-    else:
-        needed = {what for wanted, names in zip(function.wants, needs, strict=True) if wanted for what in names}
-    if "output" in needed:
-        function.output = output.numpy()
-    function.saved = tuple(a if k in needed else None for k, a in enumerate(function.saved))
-    storages = {k: t.storage if a is None or a.dtype == t.dtype else Storage(a)  # a converted copy counts as well
-                for k, (a, t) in enumerate(zip(function.saved, tensors, strict=True))}
-    storages["output"] = output.storage
-    return tuple((what, storages[what], storages[what].version) for what in needed)
-
-
 def record(function, tensors, output):
     """Make output a part of the graph, if recording is on, output is of floats, and an operand requires grad."""
     if not is_grad_enabled() or output.dtype.kind != "f" or not any(t.requires_grad for t in tensors):
@@ -347,18 +351,18 @@ class no_grad:
     """
 
     def __init__(self):
-        self._before = ContextVar("tinytorch.no_grad", default=())
+        self._here = threading.local()
 
     def __enter__(self):
-        self._before.set((*self._before.get(), set_recording(False)))
+        before = self._here.__dict__.setdefault("before", [])
+        before.append(set_recording(False))
         return self
 
     def __exit__(self, *exception):
-        *outer, before = self._before.get()
-        self._before.set(tuple(outer))
-        set_recording(before)
+        set_recording(self._here.before.pop())
 
     def __call__(self, function):
+        """The function, which records nothing while it runs."""
         @functools.wraps(function)
         def quiet(*args, **kwargs):
             with no_grad():
@@ -426,32 +430,30 @@ def first_gradient(output, gradient):
     return array.astype(output.dtype, copy=False)
 
 
-def backward(output, gradient=None, retain_graph=False):
-    """Add to the .grad of each leaf the derivative of output, weighted with gradient, by that leaf.
+def check_versions(node):
+    """Raise GraphError, with the operation's name in its message, if a storage that node keeps was written to since.
 
-    gradient has output's shape and may be left out for one element. The graph is released on the way, unless retain_graph.
-    Raises GraphError if there is no graph or it was released or overwritten, ShapeError for a gradient of another shape.
+    node.kept holds for each array (what, storage, version): the number of the operand or "output", and the version then.
     """
-    if not output.requires_grad:
-        raise GraphError("backward() of a tensor without graph: nothing that it was computed from requires grad, or "
-                         "recording was off; gradients have no graph either, so there are no second derivatives")
-    start = first_gradient(output, gradient)
-    before = set_recording(False)
-    try:
-        if output.grad_fn is None:
-            deliver(output, start)
-        else:
-            for leaf, grad in propagate(topological_order(output.grad_fn), start, retain_graph).items():
-                deliver(leaf, grad)
-    finally:
-        set_recording(before)
+    for what, storage, version in node.kept:
+        if storage.version != version:
+            name = "its output" if what == "output" else f"operand {what} of shape {node.shapes[what]}"
+            raise GraphError(f"{node.name} needs {name} as it was, but it was changed in place since (version "
+                             f"{version}, now {storage.version}): change a copy, or change it after backward()")
 
 
-def deliver(leaf, grad):
-    """Give a leaf its complete gradient: rounded to its dtype and shown to its hooks."""
-    grad = grad.astype(leaf.dtype, copy=False)
-    hooks = leaf.__dict__.get("hooks")
-    accumulate(leaf, run_hooks(list(hooks.values()), grad) if hooks else grad)
+def guard_write(target, values):
+    """Raise InPlaceError, with target's shape in its message, if target or values requires grad.
+
+    Called before each write in place while recording is on. values is a tensor, an array or a number.
+    """
+    if target.requires_grad:
+        what = "a leaf" if target.grad_fn is None else f"the result of {target.grad_fn.name}"
+        raise InPlaceError(f"write in place to {what} of shape {target.shape} that requires grad: "
+                           "wrap it in `with no_grad():`, or compute a new tensor")
+    if isinstance(values, Tensor) and values.requires_grad:
+        raise InPlaceError(f"write in place of values that require grad to shape {target.shape}, which would lose their "
+                           "graph: write values.detach()")
 
 
 def run_hooks(hooks, grad):
@@ -505,29 +507,32 @@ def retain_grad(self):
         self.grad_fn.owner = weakref.ref(self)
 
 
-def check_versions(node):
-    """Raise GraphError, with the operation's name in its message, if a storage that node keeps was written to since.
+def backward(output, gradient=None, retain_graph=False):
+    """Add to the .grad of each leaf the derivative of output, weighted with gradient, by that leaf.
 
-    node.kept holds for each array (what, storage, version): the number of the operand or "output", and the version then.
+    gradient has output's shape and may be left out for one element. The graph is released on the way, unless retain_graph.
+    Raises GraphError if there is no graph or it was released or overwritten, ShapeError for a gradient of another shape.
     """
-    for what, storage, version in node.kept:
-        if storage.version != version:
-            name = "its output" if what == "output" else f"operand {what} of shape {node.shapes[what]}"
-            raise GraphError(f"{node.name} needs {name} as it was, but it was changed in place since (version "
-                             f"{version}, now {storage.version}): change a copy, or change it after backward()")
+    if not output.requires_grad:
+        raise GraphError("backward() of a tensor without graph: nothing that it was computed from requires grad, or "
+                         "recording was off; gradients have no graph either, so there are no second derivatives")
+    start = first_gradient(output, gradient)
+    before = set_recording(False)
+    try:
+        if output.grad_fn is None:
+            deliver(output, start)
+        else:
+            for leaf, grad in propagate(topological_order(output.grad_fn), start, retain_graph).items():
+                deliver(leaf, grad)
+    finally:
+        set_recording(before)
 
 
-def guard_write(target, values):
-    """Raise InPlaceError if writing values to target would make a gradient wrong: while recording, neither may require grad."""
-    if not is_grad_enabled():
-        return
-    if target.requires_grad:
-        what = "a leaf" if target.grad_fn is None else f"the result of {target.grad_fn.name}"
-        raise InPlaceError(f"write in place to {what} of shape {target.shape} that requires grad: "
-                           "wrap it in `with no_grad():`, or compute a new tensor")
-    if isinstance(values, Tensor) and values.requires_grad:
-        raise InPlaceError(f"write in place of values that require grad to shape {target.shape}, which would lose their "
-                           "graph: write values.detach()")
+def deliver(leaf, grad):
+    """Give a leaf its complete gradient: rounded to its dtype and shown to its hooks."""
+    grad = grad.astype(leaf.dtype, copy=False)
+    hooks = leaf.__dict__.get("hooks")
+    accumulate(leaf, run_hooks(list(hooks.values()), grad) if hooks else grad)
 
 
 def detach(self):
@@ -560,15 +565,34 @@ def _set_requires_grad(self, flag):
 
 
 def _write(self, values):
-    guard_write(self, values)
+    if is_grad_enabled():
+        guard_write(self, values)
     tensor.write(self.storage.data, self.layout, values.numpy())
     self.storage.version += 1
     return self
 
 
 def _setitem(self, key, value):
-    guard_write(self, value)
+    if is_grad_enabled():
+        guard_write(self, value)
     Tensor.from_storage(self.storage, slice_layout(self.layout, full_key(key, self.ndim))).copy_(value)
+
+
+METHODS = {
+    "backward": backward, "detach": detach, "requires_grad_": requires_grad_, "zero_grad": zero_grad,
+    "register_hook": register_hook, "retain_grad": retain_grad, "_write": _write, "__setitem__": _setitem,
+    "requires_grad": property(_get_requires_grad, _set_requires_grad, doc="Whether backward gives this tensor a gradient."),
+    "is_leaf": property(lambda self: self.grad_fn is None, doc="Whether no recorded operation made this tensor."),
+}
+
+
+def install():
+    """Give Function its record, each operation its backward, and Tensor the methods of this module."""
+    Function.record = record
+    for operation, (rule, needs) in RULES.items():
+        operation.backward, operation.needs = rule, needs
+    for name, method in METHODS.items():
+        setattr(Tensor, name, method)
 
 
 @backward_of(activations.ReLU, needs=(("output",),))
@@ -687,27 +711,6 @@ def cross_entropy_backward(self, grad):
     return np.where(np.expand_dims(kept, 1), slopes * np.expand_dims(grad, 1 if grad.ndim else ()), 0), None
 
 
-METHODS = {
-    "backward": backward, "detach": detach, "requires_grad_": requires_grad_, "zero_grad": zero_grad,
-    "register_hook": register_hook, "retain_grad": retain_grad, "_write": _write, "__setitem__": _setitem,
-    "requires_grad": property(_get_requires_grad, _set_requires_grad, doc="Whether backward gives this tensor a gradient."),
-    "is_leaf": property(lambda self: self.grad_fn is None, doc="Whether no recorded operation made this tensor."),
-}
-
-
-def install():
-    """Give Function its record, each operation its backward, and Tensor the methods of this module."""
-    Function.record = record
-    for operation, (rule, needs) in RULES.items():
-        operation.backward, operation.needs = rule, needs
-    for name, method in METHODS.items():
-        setattr(Tensor, name, method)
-
-
-if __name__ != "__main__":  # a notebook calls install() itself
-    install()
-
-
 def gradcheck(f, *tensors, eps=1e-6, rtol=1e-5, atol=1e-7):
     """True if backward of f agrees with central differences for each tensor that requires grad.
 
@@ -817,3 +820,7 @@ def recompute(call, grad):
             generator.bit_generator.state = state
     backward(output, grad)
     return tuple(None if x.grad is None else x.grad.numpy() for x in operands)
+
+
+if __name__ != "__main__":  # a notebook calls install() itself
+    install()
