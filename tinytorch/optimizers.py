@@ -62,7 +62,7 @@ def adam_rule(x, grad, first, second, step, *, lr, betas, eps):
 def decay(x, grad, *, lr, weight_decay, decoupled):
     """Weight decay before a step -> (x, grad), as the rule is to see them.
 
-    Coupled: as if weight_decay / 2 times the sum of x² were added to the loss. Decoupled: the weights themselves shrink.
+    Coupled: as if weight_decay / 2 times the sum of x² were added to the loss. Decoupled: the weights shrink first.
     Source: Loshchilov and Hutter 2019.
     """
     if decoupled:
@@ -130,8 +130,8 @@ class Optimizer:
     """Parameters in groups, their state, and one step.
 
     params: tensors, or dicts that are completed with defaults. param_groups: list of dicts with "params" and
-    hyperparameters, which may be changed between steps. state: parameter -> {"step": int, name: Tensor}. A subclass says
-    in slots(group) which arrays of state there are, and in rule(...) what a step does; check(group) refuses
+    hyperparameters, which may be changed between steps. state: parameter -> {"step": int, name: Tensor}. A subclass
+    says in slots(group) which arrays of state there are, and in rule(...) what a step does; check(group) refuses
     hyperparameters that make no sense.
 
     Raises ValueError, TypeError or DTypeError for parameters and hyperparameters that do not fit.
@@ -208,7 +208,7 @@ class Optimizer:
         return pack(self.param_groups, self.state)
 
     def load_state_dict(self, saved):
-        """Go on from what state_dict returned. What does not fit raises ValueError or ShapeError and changes nothing."""
+        """Go on from what state_dict returned. What does not fit is a ValueError or ShapeError and changes nothing."""
         groups, state = unpack(saved, self.param_groups)
         for group in groups:
             self.check(group)

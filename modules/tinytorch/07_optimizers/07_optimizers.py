@@ -91,7 +91,7 @@ def contraction(hessian, lr):
 
 
 # %% check="contraction" points=2
-check("contraction", [case(np.diag([1.0, 25.0]), 0.02), case(np.diag([1.0, 25.0]), 0.09)])
+check("contraction", [case(np.diag([1.0, 25.0]), 0.02), case(np.diag([1.0, 25.0]), 0.09)], compare="value")
 
 # %% hidden="contraction"
 def bowl(rng, curvatures):
@@ -246,9 +246,9 @@ check("look_ahead", [case(np.array([1.0, 0.0]), np.array([2.71, 1.0]), 0.9)])
 
 # %% hidden="look_ahead"
 def cases(rng):
-    for shape in ((5,), (3, 4), ()):
-        yield case(np.asarray(rng.normal(size=shape)), np.asarray(rng.normal(size=shape)),
-                   float(rng.uniform(0.3, 0.95)), behaviour="the direction one push later")
+    for shape in ((5,), (3, 4), (2, 1, 3)):
+        yield case(rng.normal(size=shape), rng.normal(size=shape), float(rng.uniform(0.3, 0.95)),
+                   behaviour="the direction one push later")
     yield case(rng.normal(size=4).astype("float32"), rng.normal(size=4).astype("float32"), 0.75,
                behaviour="float32, no elements, NaN")
     yield case(np.zeros((2, 0)), np.zeros((2, 0)), 0.9, behaviour="float32, no elements, NaN")
@@ -432,7 +432,7 @@ def cases(rng):
 # |---|---|---|---|---|---|
 # | step, in lr | 1 | 0.99999 | -0.98 | 0.5 | 0 |
 #
-# The size of the gradient has dropped out; its sign remains. This is why one lr of 10⁻³ serves so many models, and why
+# The size of the gradient has dropped out; its sign remains. This is why one lr of 10⁻³ serves so many models and why
 # a wrong gradient of 10⁻⁵ in a weight that should rest still moves it by 10⁻³.
 #
 # **Exercise 4.2** One step of Adam. `first` and `second` are the averages before it, uncorrected, zeros at the start.
@@ -578,7 +578,7 @@ plt.show()
 def decay(x, grad, *, lr, weight_decay, decoupled):
     """Weight decay before a step -> (x, grad), as the rule is to see them.
 
-    Coupled: as if weight_decay / 2 times the sum of x² were added to the loss. Decoupled: the weights themselves shrink.
+    Coupled: as if weight_decay / 2 times the sum of x² were added to the loss. Decoupled: the weights shrink first.
     Source: Loshchilov and Hutter 2019.
     """
     ### BEGIN SOLUTION
@@ -841,7 +841,9 @@ def cases(rng):
 # %% [markdown]
 # The classes are given. `Optimizer.step` looks at every parameter: one without a gradient is skipped, and its count of
 # steps does not advance, for the bias correction of Adam has to know how many gradients **this** parameter has seen.
-# The state lives beside the parameter as tensors of its dtype, made when its first gradient arrives.
+# The state lives beside the parameter as tensors of its dtype, made when its first gradient arrives. Autograd refuses a
+# write to a leaf that requires a gradient; `step` writes through `numpy()`, past the engine, and therefore counts the
+# write in `storage.version` itself.
 #
 # A rule of your own needs a subclass with two methods: `slots` names its arrays of state, `rule` returns the new
 # values. Find in the cells below which function of yours is called where.
@@ -862,8 +864,8 @@ class Optimizer:
     """Parameters in groups, their state, and one step.
 
     params: tensors, or dicts that are completed with defaults. param_groups: list of dicts with "params" and
-    hyperparameters, which may be changed between steps. state: parameter -> {"step": int, name: Tensor}. A subclass says
-    in slots(group) which arrays of state there are, and in rule(...) what a step does; check(group) refuses
+    hyperparameters, which may be changed between steps. state: parameter -> {"step": int, name: Tensor}. A subclass
+    says in slots(group) which arrays of state there are, and in rule(...) what a step does; check(group) refuses
     hyperparameters that make no sense.
 
     Raises ValueError, TypeError or DTypeError for parameters and hyperparameters that do not fit.
@@ -940,7 +942,7 @@ class Optimizer:
         return pack(self.param_groups, self.state)
 
     def load_state_dict(self, saved):
-        """Go on from what state_dict returned. What does not fit raises ValueError or ShapeError and changes nothing."""
+        """Go on from what state_dict returned. What does not fit is a ValueError or ShapeError and changes nothing."""
         groups, state = unpack(saved, self.param_groups)
         for group in groups:
             self.check(group)
@@ -1115,6 +1117,14 @@ for attempt in (lambda: SGD([], 0.1), lambda: SGD([Tensor([1.0])], 0.1), lambda:
 #
 # The key `initial_lr`, in which schedules note their start, may be in a saved group or not.
 
+# %%
+def groups_of(shapes, options, dtype="float64"):
+    """Groups with parameters of these shapes, one list of shapes for each group."""
+    groups = [{"params": [Tensor(np.zeros(shape), dtype) for shape in some], **more}
+              for some, more in zip(shapes, options, strict=True)]
+    return groups, [p for group in groups for p in group["params"]]
+
+
 # %% solution="pack"
 #| export
 def pack(param_groups, state):
@@ -1134,12 +1144,6 @@ def pack(param_groups, state):
 
 
 # %% check="pack" points=3
-def groups_of(shapes, options, dtype="float64"):
-    """Groups with parameters of these shapes, one list of shapes for each group."""
-    groups = [{"params": [Tensor(np.zeros(shape), dtype) for shape in some], **more}
-              for some, more in zip(shapes, options, strict=True)]
-    return groups, [p for group in groups for p in group["params"]]
-
 def packed(shapes, options, states):
     """What pack makes; then the optimizer goes on, and the result must not."""
     groups, params = groups_of(shapes, options)
@@ -1355,7 +1359,7 @@ def step_decay(base, n, step_size, gamma):
 
 
 # %% check="step_decay" points=2
-check("step_decay", [case(1.0, n, 3, 0.5) for n in (0, 2, 3, 9)])
+check("step_decay", [case(1.0, n, 3, 0.5) for n in (0, 2, 3, 9)], compare="value")
 
 # %% hidden="step_decay"
 def cases(rng):
@@ -1384,7 +1388,7 @@ def warmup_cosine(base, n, warmup_steps, total_steps, min_lr=0.0):
 
 
 # %% check="warmup_cosine" points=4
-check("warmup_cosine", [case(1.0, n, 4, 12, 0.1) for n in (0, 3, 4, 6, 8, 12, 50)])
+check("warmup_cosine", [case(1.0, n, 4, 12, 0.1) for n in (0, 3, 4, 6, 8, 12, 50)], compare="value")
 
 # %% hidden="warmup_cosine"
 def cases(rng):
@@ -1465,7 +1469,7 @@ def one_cycle(peak, n, total_steps, pct_start=0.3, div_factor=25.0, final_div_fa
 
 # %% check="one_cycle" points=4
 check("one_cycle", [case(1.0, n, 10, 0.3, 25.0, 100.0, anneal)
-                    for n, anneal in ((0, "cos"), (2, "cos"), (3, "cos"), (3, "linear"), (9, "linear"), (10, "cos"))])
+                    for n, anneal in ((0, "cos"), (2, "cos"), (3, "cos"), (3, "linear"), (9, "linear"), (10, "cos"))], compare="value")
 
 # %% hidden="one_cycle"
 def cases(rng):
@@ -1666,6 +1670,17 @@ plt.show()
 # **Exercise 9.2** `clip_grad_value_`: every element of every gradient into the interval from `-clip_value` to
 # `clip_value`, in place. NaN stays NaN. A negative or NaN `clip_value` raises `ValueError`.
 
+# %%
+def with_gradients(grads):
+    """Parameters of the shapes and dtypes of these gradients; None for one without."""
+    params = []
+    for grad in grads:
+        p = Tensor(np.zeros(np.shape(grad)), "float32" if grad is None else grad.dtype)
+        p.requires_grad, p.grad = True, None if grad is None else Tensor(grad)
+        params.append(p)
+    return params
+
+
 # %% solution="clip_grad_norm_"
 #| export
 def clip_grad_norm_(params, max_norm, error_if_nonfinite=False):
@@ -1694,16 +1709,7 @@ def clip_grad_norm_(params, max_norm, error_if_nonfinite=False):
     ### END SOLUTION
 
 
-# %% check="clip_grad_norm_" points=5 covers="clip_grad_norm_"
-def with_gradients(grads):
-    """Parameters of the shapes and dtypes of these gradients; None for one without."""
-    params = []
-    for grad in grads:
-        p = Tensor(np.zeros(np.shape(grad)), "float32" if grad is None else grad.dtype)
-        p.requires_grad, p.grad = True, None if grad is None else Tensor(grad)
-        params.append(p)
-    return params
-
+# %% check="clip_grad_norm_" points=5
 def norm_clipped(grads, max_norm, generator=False, single=False, **options):
     """The norm that is returned, or the error, and the gradients afterwards."""
     params = with_gradients(grads)
@@ -1737,7 +1743,7 @@ def cases(rng):
     yield case([np.full(4, 3e4 + 100 * int(rng.integers(9)), "float16")], 2.0, behaviour=sizes)
     yield case([normal(5, dtype="float32"), normal(2, dtype="float16")], 1.5, behaviour=sizes)
     yield case([normal(4, dtype="float32") * np.float32(1e25)], 1.0, behaviour=sizes)
-    yield case([normal(4, dtype="float32") * np.float32(1e-30)], 1e-31, behaviour=sizes)
+    yield case([normal(4, dtype="float32") * np.float32(1e-30)], 1.0, behaviour=sizes)
     bad = "NaN and infinity"
     for value in (np.nan, np.inf):
         broken = normal(3)
@@ -1808,19 +1814,18 @@ rng = np.random.default_rng(4)
 points, plane = rng.normal(size=(2000, 5)) * [1, 1, 1, 3, 0.5], np.array([1.0, -2.0, 0.5, 1.0, 3.0])
 labels = points @ plane + 0.1 * rng.normal(size=2000)
 labels[rng.random(2000) < 0.01] *= 300
-points, labels = Tensor(points, "float32"), Tensor(labels, "float32")
+points, labels = points.astype("float32"), labels.astype("float32")
 
 
-def fit(make, limit=math.inf, schedule=False, steps=300):
+def fit(make, limit=math.inf, schedule=False, steps=400):
     """Largest error of a coefficient after so many steps."""
     weight, order = leaf(np.zeros(5)), np.random.default_rng(5)
     optimizer = make([weight])
     rates = CosineWithWarmup(optimizer, 20, steps) if schedule else None
     for _ in range(steps):
-        start = 50 * int(order.integers(0, 40))
-        batch, wanted = points[start:start + 50], labels[start:start + 50]
+        batch = order.integers(0, 2000, 50)
         optimizer.zero_grad()
-        ((batch @ weight - wanted) ** 2).mean().backward()
+        ((points[batch] @ weight - labels[batch]) ** 2).mean().backward()
         clip_grad_norm_([weight], limit)
         optimizer.step()
         if rates:
@@ -1832,7 +1837,6 @@ print(f"{'largest error of a coefficient':32}   plain   clipped at 1   clipped, 
 for name, make in {
     "SGD, lr 0.05": lambda p: SGD(p, 0.05),
     "SGD, lr 0.01, Nesterov 0.9": lambda p: SGD(p, 0.01, momentum=0.9, nesterov=True),
-    "RMSProp, lr 0.05": lambda p: RMSProp(p, 0.05),
     "Adam, lr 0.05": lambda p: Adam(p, 0.05),
 }.items():
     print(f"{name:32}{fit(make):8.2f}{fit(make, 1.0):15.2f}{fit(make, 1.0, True):30.2f}")
