@@ -1025,13 +1025,13 @@ def key(v):
     ])
 
 # %% [markdown]
-# The next cell sends a batch through 20 layers of 128 units with random weights, and a small change along with it. It
-# shows how much of the change is left after every layer. Weights have standard deviation $\sqrt{1/128}$, or
-# $\sqrt{2/128}$ for the four that lose about half of what enters; module 03 says why.
+# The next cell sends a batch through 20 layers of 64 units with random weights, and a small change along with it. It
+# shows how much of the change is left after every layer. Weights have standard deviation $\sqrt{1/64}$, or
+# $\sqrt{2/64}$ for the four that lose about half of what enters; module 03 says why.
 
 # %% show
 rng = np.random.default_rng(1)
-start = rng.normal(size=(64, 128))
+start = rng.normal(size=(32, 64))
 figure, axes = plt.subplots(figsize=(6.5, 3.6))
 left_over = {}
 for (name, f), style in zip(SHOWN.items(), ("-", "--", "-", "--", "-.", ":"), strict=True):
@@ -1039,7 +1039,7 @@ for (name, f), style in zip(SHOWN.items(), ("-", "--", "-", "--", "-.", ":"), st
     scale = 1 if name in ("sigmoid", "tanh") else 2
     change /= np.sqrt((change**2).mean())
     for _ in range(20):
-        w = rng.normal(scale=np.sqrt(scale / 128), size=(128, 128))
+        w = rng.normal(scale=np.sqrt(scale / 64), size=(64, 64))
         z = h @ w
         change = slope(f, z) * (change @ w)
         h = f(Tensor(z)).numpy()
@@ -1079,12 +1079,12 @@ def gelu_power(x):
 
 
 x = np.random.default_rng(2).normal(size=1_000_000).astype("float32")
-product, power = best(lambda: gelu_product(x)), best(lambda: gelu_power(x), 3)
+product, power = best(lambda: gelu_product(x)), best(lambda: gelu_power(x), 2)
 reveal("cube", f"{power / product:.3g}")
 print(f"GELU with x * x * x {product * 1e3:.2f} ms, with x**3 {power * 1e3:.2f} ms")
 for name, f in (("x * x", lambda: x * x), ("x**2", lambda: x**2), ("x * x * x", lambda: x * x * x), ("x**3", lambda: x**3),
                 ("x**4", lambda: x**4), ("np.abs(x)**3", lambda: np.abs(x) ** 3), ("np.tanh(x)", lambda: np.tanh(x))):
-    print(f"  {name:13} {best(f, 3) * 1e3:7.2f} ms")
+    print(f"  {name:13} {best(f, 2) * 1e3:7.2f} ms")
 
 # %% [markdown]
 # `x**3` calls the general power, which must be right for 2.7 to the power of -0.31 as well: it takes a logarithm and an
@@ -1252,7 +1252,7 @@ def key(v):
 # %% [markdown]
 # Then there is `GELU` of this notebook, which works in blocks of 16 384 elements, and a chain of tensor operations,
 # where each operation is a `Function` with a storage of its own. And time: **how many times longer does the exact GELU
-# of four million float32 take at once than in blocks?** It makes about forty passes.
+# of two million float32 take at once than in blocks?** It makes about forty passes.
 
 # %% predict="blocks" points=1
 # predict("blocks", "number", low="number", high="number")
@@ -1278,8 +1278,8 @@ def tensor_chain(x):
     return 0.5 * x * (1 + tanh(0.7978845608 * (x + 0.044715 * (x * x * x))))
 
 
-x = np.random.default_rng(4).normal(size=4_000_000).astype("float32")
-sizes = [2**k for k in range(10, 22)]
+x = np.random.default_rng(4).normal(size=2_000_000).astype("float32")
+sizes = [2**k for k in range(10, 21)]
 in_blocks = [best(lambda n=n: blockwise(GELU().compute, x, n), 2) for n in sizes]
 at_once = best(lambda: GELU().compute(x), 3)
 reveal("blocks", f"{at_once / in_blocks[sizes.index(BLOCK)]:.3g}")
@@ -1297,7 +1297,7 @@ figure, axes = plt.subplots(figsize=(6.5, 3.4))
 axes.semilogx([4 * n / 1024 for n in sizes], np.array(in_blocks) * 1e3, "o-", base=2, label="in blocks")
 axes.axhline(at_once * 1e3, linestyle="--", color="black", label="all at once")
 axes.axvline(4 * BLOCK / 1024, linestyle=":", color="gray", label="the block of TinyTorch")
-axes.set(xlabel="block (KiB)", ylabel="time (ms)", title="Exact GELU of four million float32", ylim=(0, None))
+axes.set(xlabel="block (KiB)", ylabel="time (ms)", title="Exact GELU of two million float32", ylim=(0, None))
 axes.legend()
 plt.show()
 least = int(np.argmin(in_blocks))
