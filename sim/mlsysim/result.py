@@ -139,7 +139,7 @@ class Result:
         return np.shape(getattr(self, self.headline))
 
     def _own(self):
-        return [f.name for f in fields(self) if f.name not in ("grow", "knobs")]
+        return [f.name for f in fields(self) if f.repr]
 
     def __getitem__(self, index):
         shape = self.shape
