@@ -1,0 +1,101 @@
+"""Digits (Rumelhart, Hinton and Williams 1986)
+
+1,797 handwritten digits of 8 x 8 pixels. A network with one hidden layer learns to read four fifths of them by backpropagation
+and is tested on the rest, beside a network without the hidden layer that is trained alike.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+import tinytorch as tt
+from mlsysbook.milestones import Gate, Run, main
+
+DATA = Path(__file__).resolve().parent / "data" / "digits.npz"
+HIDDEN, EPOCHS, BATCH, RATE = 128, 30, 32, 1e-3
+
+GATES = (
+    Gate("accuracy on 359 new digits", at_least=0.955),
+    Gate("loss on 359 new digits", at_most=0.15),
+    Gate("gained by the hidden layer", at_least=0.003),
+)
+
+
+def digits():
+    """Pixels as floats from 0 to 1 and labels -> (train_x (N, 64), train_y (N,)), (test_x, test_y)."""
+    with np.load(DATA) as data:
+        x, y, test = data["images"].reshape(-1, 64).astype("float32") / 16, data["labels"].astype("int64"), data["test"]
+    return (x[~test], y[~test]), (x[test], y[test])
+
+
+def network(rng, hidden):
+    """One layer, or two with a ReLU between them."""
+    if not hidden:
+        return tt.Sequential(tt.Linear(64, 10, rng=rng))
+    return tt.Sequential(tt.Linear(64, hidden, rng=rng), tt.ReLU(), tt.Linear(hidden, 10, rng=rng))
+
+
+def evaluate(model, x, y):
+    """Loss and accuracy on a whole set, and the logits (N, 10) as an array."""
+    with tt.no_grad():
+        logits = model(tt.Tensor(x))
+        return tt.cross_entropy(logits, tt.Tensor(y)).item(), tt.accuracy(logits, tt.Tensor(y)), logits.numpy()
+
+
+def train(model, train_set, test_set, epochs, seed, progress):
+    """Adam on mini-batches -> loss and accuracy on the test set before training and after each epoch."""
+    loader = tt.DataLoader(tt.TensorDataset(*map(tt.Tensor, train_set)), batch_size=BATCH, shuffle=True, seed=seed)
+    history = [evaluate(model, *test_set)[:2]]  # the first use of no_grad loads autograd, before anything is to be recorded
+    optimizer = tt.Adam(model.parameters(), lr=RATE)
+    for epoch in range(epochs):
+        for x, y in loader:
+            loss = tt.cross_entropy(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        history.append(evaluate(model, *test_set)[:2])
+        progress(epoch + 1, epochs, f"accuracy {history[-1][1]:.1%}")
+    return history
+
+
+def run(seed=0, *, epochs=EPOCHS, shuffled=False, progress=lambda done, total, text: None):
+    """shuffled: learn from labels in another order. -> Run"""
+    rng = np.random.default_rng(seed)
+    (x, y), test_set = digits()
+    y = rng.permutation(y) if shuffled else y
+    models = {"one layer": network(rng, 0), "two layers": network(rng, HIDDEN)}
+    history = {name: np.array(train(model, (x, y), test_set, epochs, seed, progress), float) for name, model in models.items()}
+    logits = evaluate(models["two layers"], *test_set)[2]
+    (loss, accuracy), n = history["two layers"][-1], len(test_set[1])
+    measured = {
+        f"accuracy on {n} new digits": float(accuracy),
+        f"loss on {n} new digits": float(loss),
+        "accuracy before training": float(history["two layers"][0, 1]),
+        "accuracy without the hidden layer": float(history["one layer"][-1, 1]),
+        "gained by the hidden layer": float(accuracy - history["one layer"][-1, 1]),
+        "digits misread": int((logits.argmax(axis=1) != test_set[1]).sum()),
+        "parameters": sum(p.numel() for p in models["two layers"].parameters()),
+    }
+    return Run(measured, {"history": history, "logits": logits, "test": test_set})
+
+
+def draw(figure, run):
+    left, right = figure.subplots(1, 2)
+    for (name, history), style in zip(run.shown["history"].items(), ("--", "-"), strict=True):
+        left.plot(100 * (1 - history[:, 1]), style, label=name)
+    left.set(xlabel="epoch", yscale="log", title="digits misread, percent")
+    left.set_yticks([1, 2, 5, 10, 20, 50, 100], ["1", "2", "5", "10", "20", "50", "100"])
+    left.legend()
+    (x, y), logits = run.shown["test"], run.shown["logits"]
+    wrong = np.flatnonzero(logits.argmax(axis=1) != y)
+    for k, i in enumerate(wrong[:10]):
+        row, column = divmod(k, 5)
+        right.text(column * 9 + 3.5, row * 13 - 1, f"{y[i]} read as {logits[i].argmax()}", ha="center", va="bottom", fontsize=7)
+        right.imshow(1 - x[i].reshape(8, 8), cmap="gray", vmin=0, vmax=1,
+                     extent=(column * 9 - 0.5, column * 9 + 7.5, row * 13 + 7.5, row * 13 - 0.5))
+    right.set(xlim=(-1, 45), ylim=(22, -4), title="the first of those misread by two layers")
+    right.axis("off")
+
+
+if __name__ == "__main__":
+    main(globals())
