@@ -105,9 +105,10 @@ class Module:
         if registry is not None:
             return registry[name]
         if name in REGISTRIES:
-            raise AttributeError(f"{type(self).__name__} has no registry yet: call super().__init__() first in __init__")
+            raise AttributeError(f"{type(self).__name__} has no registry yet: call super().__init__() first")
         near = nearest(name, [*self.__dict__, *(n for r in REGISTRIES for n in self.__dict__.get(r, ()))])
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}" + (f"; the nearest is {near}" if near else ""))
+        hint = f"; the nearest is {near}" if near else ""
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{hint}")
 
     def __delattr__(self, name):
         registry = registry_of(self, name)
@@ -195,7 +196,7 @@ class Module:
     # State
 
     def state_dict(self):
-        """Parameters and buffers by name, as plain tensors that are copies. Shared ones stand under each of their names."""
+        """Parameters and buffers by name, as plain tensors that are copies. Shared ones come under each name."""
         return state_of(named_modules(self, shared=True))
 
     def load_state_dict(self, state, strict=True):
@@ -208,7 +209,7 @@ class Module:
         return Unmatched(*load_state(own, state, strict))
 
     def register_forward_hook(self, hook):
-        """Call hook(module, inputs, output) after each forward -> Handle. What it returns, unless None, is the output."""
+        """Call hook(module, inputs, output) after each forward -> Handle. Unless None, what it returns is the output."""
         return Handle(self._forward_hooks, hook)
 
     # Text
@@ -469,7 +470,7 @@ class Sequential(Module):
 
 
 def fans(shape):
-    """(fan_in, fan_out) of a weight (out, in, *kernel): how many numbers one output sums, and how many one input reaches.
+    """(fan_in, fan_out) of a weight (out, in, *kernel): the numbers that one output sums, and those one input reaches.
 
     Raises ShapeError, with the shape, for fewer than two axes.
     """
@@ -503,8 +504,8 @@ GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "se
 def gain(nonlinearity, slope=0.01):
     """The factor on the weights' standard deviation that makes up for what a nonlinearity takes away.
 
-    slope is that of leaky_relu. Raises ValueError with the nearest name. Source: He et al. 2015 for relu and leaky_relu;
-    tanh and selu as torch.nn.init.calculate_gain in PyTorch 2.
+    slope is that of leaky_relu. Raises ValueError with the nearest name.
+    Source: He et al. 2015 for relu and leaky_relu; tanh and selu as torch.nn.init.calculate_gain in PyTorch 2.
     """
     if nonlinearity == "leaky_relu":
         return math.sqrt(2 / (1 + slope**2))
