@@ -2019,6 +2019,7 @@ for name, f in versions.items():
     traced, stored = peaks(f)
     rate = 28 * n / seconds[name] / 1e9
     print(f"{name:8} {seconds[name] * 1e3:8.2f} ms {rate:16.1f} GB/s {traced / 1e6:18.2f} MB {stored / 1e6:9.2f} MB")
+x = grad = m = v = p = source = target = optimizer = versions = None
 
 # %% [markdown]
 # All three compute the same formula. What differs is where the temporaries live. An array of this parameter has 8 MB,
@@ -2027,7 +2028,8 @@ for name, f in versions.items():
 # temporaries of *tensors* only; tracemalloc sees all. How the time depends on the size of a block:
 
 # %% show
-arrays = [a.numpy() for a in (x, grad, m, v)]
+n, t = 2_000_000, 5
+arrays = [np.full(n, value, "float32") for value in (1, 0.5, 0.2, 0.1)]
 
 
 def rule(x, grad, m, v):
@@ -2037,7 +2039,7 @@ def rule(x, grad, m, v):
 for size in (512, 2048, 8192, 32768, 131072, 524288, n):
     took = best(lambda size=size: in_blocks(rule, arrays, size), 3)
     print(f"blocks of {size:9,} elements, {size * 4 / 1024:7.0f} KiB each: {took * 1e3:7.2f} ms")
-x = grad = m = v = p = arrays = source = target = optimizer = versions = None
+arrays = None
 
 # %% [markdown]
 # Small blocks pay for the calls of Python and NumPy, a microsecond or so for each operation; large ones pay for memory.
