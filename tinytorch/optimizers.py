@@ -219,7 +219,7 @@ class Optimizer:
         for k, group in enumerate(self.param_groups):
             options = ", ".join(f"{name}={value!r}" for name, value in group.items() if name != "params")
             elements = sum(p.numel() for p in group["params"])
-            lines.append(f"  group {k}: {len(group['params'])} parameters, {elements:,} elements, {options}")
+            lines.append(f"  group {k}: {elements:,} elements in {len(group['params'])} tensors, {options}")
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
 
 

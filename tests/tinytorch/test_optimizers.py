@@ -317,7 +317,7 @@ def test_groups_have_their_own_hyperparameters():
     optimizer.add_param_group({"params": (x for x in [r]), "lr": 0.25})
     optimizer.step()
     assert r.item() == 0.75
-    assert "group 1: 1 parameters, 1 elements, lr=0.5" in repr(optimizer)
+    assert "group 1: 1 elements in 1 tensors, lr=0.5" in repr(optimizer)
 
 
 def test_parameters_with_equal_values_are_two():

@@ -187,8 +187,8 @@ def key(v):
 # | v with dampening 0.9 | 1 | 1 | 1 | 1 | | 1 |
 # | v with dampening 0.5 | 1 | 1.4 | 1.76 | 2.084 | | 5 |
 #
-# Read the first line twice: without dampening a steady gradient ends up with a step ten times lr. Who turns momentum on
-# and leaves lr where it was has changed lr as well.
+# Read the first line twice: without dampening a steady gradient ends up with a step ten times lr. Whoever turns
+# momentum on and leaves lr where it was has changed lr as well.
 #
 # **Nesterov's** variant asks where the ball is about to be. Its step does not follow the velocity but the velocity one
 # push later, under the same gradient: with $v = 2.71$, $g = 1$ and $\mu = 0.9$ it moves by lr times
@@ -953,7 +953,7 @@ class Optimizer:
         for k, group in enumerate(self.param_groups):
             options = ", ".join(f"{name}={value!r}" for name, value in group.items() if name != "params")
             elements = sum(p.numel() for p in group["params"])
-            lines.append(f"  group {k}: {len(group['params'])} parameters, {elements:,} elements, {options}")
+            lines.append(f"  group {k}: {elements:,} elements in {len(group['params'])} tensors, {options}")
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
 
 
@@ -1817,7 +1817,7 @@ labels[rng.random(2000) < 0.01] *= 300
 points, labels = points.astype("float32"), labels.astype("float32")
 
 
-def fit(make, limit=math.inf, schedule=False, steps=400):
+def fit(make, limit=math.inf, schedule=False, steps=250):
     """Largest error of a coefficient after so many steps."""
     weight, order = leaf(np.zeros(5)), np.random.default_rng(5)
     optimizer = make([weight])
@@ -1835,7 +1835,7 @@ def fit(make, limit=math.inf, schedule=False, steps=400):
 
 print(f"{'largest error of a coefficient':32}   plain   clipped at 1   clipped, warm-up and cosine")
 for name, make in {
-    "SGD, lr 0.05": lambda p: SGD(p, 0.05),
+    "SGD, lr 0.1": lambda p: SGD(p, 0.1),
     "SGD, lr 0.01, Nesterov 0.9": lambda p: SGD(p, 0.01, momentum=0.9, nesterov=True),
     "Adam, lr 0.05": lambda p: Adam(p, 0.05),
 }.items():
@@ -2036,8 +2036,8 @@ def rule(x, grad, m, v):
     return adam_rule(x, grad, m, v, t, lr=1e-3, betas=(0.9, 0.999), eps=1e-8)
 
 
-for size in (512, 2048, 8192, 32768, 131072, 524288, n):
-    took = best(lambda size=size: in_blocks(rule, arrays, size), 3)
+for size in (1024, 4096, 16384, 32768, 131072, 524288, n):
+    took = best(lambda size=size: in_blocks(rule, arrays, size), 2)
     print(f"blocks of {size:9,} elements, {size * 4 / 1024:7.0f} KiB each: {took * 1e3:7.2f} ms")
 arrays = None
 
