@@ -29,7 +29,7 @@ _MODULES = {
     ),
     "autograd": ("checkpoint", "gradcheck", "is_grad_enabled", "no_grad"),
     "optimizers": (
-        "Adam", "AdamW", "CosineWithWarmup", "OneCycleLR", "Optimizer", "RMSProp", "SGD", "StepLR",
+        "Adam", "AdamW", "CosineWithWarmup", "OneCycleLR", "Optimizer", "RMSProp", "SGD", "Scheduler", "StepLR",
         "clip_grad_norm_", "clip_grad_value_",
     ),
     "training": ("Trainer",),

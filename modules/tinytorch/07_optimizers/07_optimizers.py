@@ -1085,10 +1085,10 @@ for attempt in (lambda: SGD([], 0.1), lambda: SGD([Tensor([1.0])], 0.1), lambda:
 # %% [markdown]
 # ## 7. State that survives the process
 #
-# A run of three weeks is interrupted. Who stores the weights alone restarts Adam with averages of zero and `step` 1,
-# and its first steps all have the length lr again. `state_dict` therefore holds everything that `step` reads. It has
-# two difficulties: a file cannot hold "this very tensor", and a state that was saved must not change when training goes
-# on.
+# A run of three weeks is interrupted. Whoever stores the weights alone restarts Adam with averages of zero and `step` 1,
+# and its first step has the length lr in every coordinate. `state_dict` therefore holds everything that `step` reads. It
+# has two difficulties: a file cannot hold "this very tensor", and a state that was saved must not change when training
+# goes on.
 #
 # So parameters become **positions**, counted through all groups: with groups of two and one parameters, the third has
 # the position 2. And arrays are copies.
@@ -1417,9 +1417,9 @@ def cases(rng):
 # %% [markdown]
 # **Why warm up?** A worked number first. Feed Adam gradients that are nothing but noise around 0. In the long run
 # $\hat m$ averages about 19 of them and is small; the root of $\hat v$ is not. The step has a typical length of
-# $\sqrt{(1 - \beta_1)/(1 + \beta_1)} = 0.23$ lr. At the first step there is nothing to average: $\hat m_1 / \sqrt{\hat
-# v_1} = \pm 1$. The noisiest steps are the longest ones, and they are taken when the weights are random and the bowl is
-# steep. The measured lengths, root mean square over 4000 weights:
+# $\sqrt{(1 - \beta_1)/(1 + \beta_1)} = 0.23$ lr. At the first step there is nothing to average, and the ratio is ±1. So
+# the steps that know least are the longest ones, and they are taken when the weights are random and the bowl is steep.
+# The measured lengths, root mean square over 4000 weights:
 
 # %% show
 rng = np.random.default_rng(3)
@@ -1805,7 +1805,7 @@ def cases(rng):
 
 # %% [markdown]
 # All parts at work, with gradients from module 06: a plane through 2000 points in five dimensions, where one label in a
-# hundred is 300 times too large. Each batch has 50 points, so about every second batch holds such a label.
+# hundred is 300 times too large. Each batch has 50 points, so two batches in five hold such a label.
 
 # %% show
 import tinytorch.autograd  # gives tensors backward()
