@@ -549,8 +549,8 @@ class Workers:
             f"ended with exit code {code}")
         hint = {-9: "memory may have run out: try fewer workers or a smaller prefetch",
                 1: "its own message is on stderr; without fork, dataset and collate must be importable from a module"}
-        return RuntimeError(f"worker {worker} (process {process.pid}) {how} while it had the batches "
-                            f"{', '.join(map(str, self.tasks[worker])) or 'none'} to load"
+        return RuntimeError(f"worker {worker} (process {process.pid}) {how} with these batches to load: "
+                            f"{', '.join(map(str, self.tasks[worker])) or 'none'}"
                             + (f"; {hint[code]}" if code in hint else ""))
 
     def close(self):

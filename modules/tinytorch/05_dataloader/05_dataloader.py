@@ -2,9 +2,10 @@
 # # TinyTorch 05: Dataloader
 #
 # Two worker processes prepare images, and each adds a little noise with `np.random`, so that no image is ever seen
-# twice. Run it and compare: every second noise pattern is an exact copy of the one before it. No error, no warning, and
-# the model trains, on half of the variety that it was promised. The cause is one line of the operating system's
-# manual: a forked process starts with a copy of its parent's memory, the state of every random generator included.
+# twice. Compare what they made: the noise of one worker is an exact copy of the noise of the other, and of its own in the
+# epoch before. No error, no warning, and the model trains, on a fraction of the variety that it was promised. The cause
+# is a sentence in the operating system's manual: a forked process starts with a copy of its parent's memory. The state
+# of every random generator is part of that.
 #
 # A dataloader is where a training script meets processes, pipes, memory and chance. In this notebook you build one
 # whose batches are the same, to the last bit, with no worker, with two, or with eight.
@@ -1311,8 +1312,8 @@ class Workers:
             f"ended with exit code {code}")
         hint = {-9: "memory may have run out: try fewer workers or a smaller prefetch",
                 1: "its own message is on stderr; without fork, dataset and collate must be importable from a module"}
-        return RuntimeError(f"worker {worker} (process {process.pid}) {how} while it had the batches "
-                            f"{', '.join(map(str, self.tasks[worker])) or 'none'} to load"
+        return RuntimeError(f"worker {worker} (process {process.pid}) {how} with these batches to load: "
+                            f"{', '.join(map(str, self.tasks[worker])) or 'none'}"
                             + (f"; {hint[code]}" if code in hint else ""))
 
     def close(self):
