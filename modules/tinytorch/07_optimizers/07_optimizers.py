@@ -1468,8 +1468,8 @@ def one_cycle(peak, n, total_steps, pct_start=0.3, div_factor=25.0, final_div_fa
 
 
 # %% check="one_cycle" points=4
-check("one_cycle", [case(1.0, n, 10, 0.3, 25.0, 100.0, anneal)
-                    for n, anneal in ((0, "cos"), (2, "cos"), (3, "cos"), (3, "linear"), (9, "linear"), (10, "cos"))], compare="value")
+shown = ((0, "cos"), (2, "cos"), (3, "cos"), (3, "linear"), (9, "linear"), (10, "cos"))
+check("one_cycle", [case(1.0, n, 10, 0.3, 25.0, 100.0, anneal) for n, anneal in shown], compare="value")
 
 # %% hidden="one_cycle"
 def cases(rng):
@@ -1911,9 +1911,9 @@ for dtype in ("float32", "float16"):
     print(f"  averages in {dtype}:", ", ".join(f"{length[dtype, k]:.3g} at step {k}" for k in (1, 10, 100, 1000)))
 
 # %% [markdown]
-# A step 25 times too long is how half-precision training diverges after an hour of looking well. The remedies: scale
-# the loss, so that squares do not underflow, or keep weights and averages in float32 and only compute in float16.
-# Module 08 does the first.
+# A step 25 times too long is how half-precision training diverges after an hour of looking well. The remedy is to keep
+# weights and averages in float32 and to run only forward and backward in float16. Loss scaling, which module 08 adds,
+# saves small gradients on their way here; it cannot save averages that are stored in float16.
 #
 # ### 10.2 Bytes that a step moves
 #
@@ -2090,7 +2090,7 @@ arrays = None
 # | `param_group` | `Optimizer.add_param_group`; there a misspelt key is kept and ignored |
 # | `velocity`, `look_ahead`, `decay` | lines of `_single_tensor_sgd` and `_single_tensor_adam` in `torch/optim/` |
 # | `in_blocks` | `fused=True`: one kernel for all arrays; `foreach=True`: one call for all parameters |
-# | float16 state as computed here | the same hazard; hence `torch.amp.GradScaler` and float32 master weights |
+# | float16 state as computed here | the same hazard; hence `torch.autocast`, which leaves weights and state in float32 |
 # | `CosineWithWarmup` | `SequentialLR([LinearLR, CosineAnnealingLR])` |
 # | `OneCycleLR` | the same name, which also cycles momentum unless told not to |
 # | `get_lr(n)` | most schedules there are recursive; `last_epoch` is our `steps` |
