@@ -22,6 +22,18 @@ _PUBLIC = {
     "model": "models",
     "Device": "devices",
     "device": "devices",
+    "Fabric": "systems",
+    "fabric": "systems",
+    "Node": "systems",
+    "node": "systems",
+    "Cluster": "systems",
+    "cluster": "systems",
+    "StorageTier": "systems",
+    "storage_tier": "systems",
+    "Site": "systems",
+    "site": "systems",
+    "Price": "systems",
+    "price": "systems",
     "Figure": "constants",
     "LIGHT": "constants",
     "FIBRE_INDEX": "constants",
@@ -42,7 +54,8 @@ _PUBLIC = {
     "UnknownName": "errors",
 }
 _MODULES = (
-    "bounds", "constants", "devices", "efficiency", "errors", "graph", "llm", "models", "network", "result", "solving", "units",
+    "bounds", "constants", "devices", "efficiency", "errors", "graph", "llm", "models", "network", "result", "solving", "systems",
+    "tables", "units",
 )  # fmt: skip
 __all__ = sorted([*_PUBLIC, *_MODULES])
 

@@ -174,7 +174,7 @@ def _finish(path, got):
     for key in _DICTS:
         for p in got.get(key, ()):
             if p not in PRECISIONS:
-                raise UnknownName(f"{path}: [{got['name']}] {key}: {unknown('precision', p, list(PRECISIONS))}")
+                raise UnknownName(f"{key}: {unknown('precision', p, list(PRECISIONS))}")
     return got | {"tier": path.partition("/")[2].removesuffix(".toml")}
 
 

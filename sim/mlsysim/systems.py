@@ -233,7 +233,7 @@ def _finish_site(path, got):
 def _finish_price(path, got):
     _of("per", _PER, got)
     if parse(got["usd"].text)[1] != _PER[got["per"]]:
-        raise SimError(f"{path}: [{got['name']}] usd: {got['usd'].text} is not per {got['per']}")
+        raise SimError(f"usd: {got['usd'].text} is not per {got['per']}")
     if "device" in got:
         device(got["device"])
     return got

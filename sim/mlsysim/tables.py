@@ -162,7 +162,10 @@ class Registry(Mapping):
         if name not in self.made:
             path = self.where[name]
             got, missing = table(path).fields(name, self.cls, self.units)
-            got = self.finish(path, got)
+            try:
+                got = self.finish(path, got)
+            except SimError as error:
+                raise type(error)(f"{path}: [{name}]: {error}") from None
             missing = [key for key in missing if key not in got]
             if missing:
                 raise SimError(f"{path}: [{name}] lacks {', '.join(missing)}")
