@@ -87,7 +87,11 @@ class TensorDataset(Dataset):
         """The batch of these samples, copied in one operation a tensor; the same as collating them one by one."""
         if type(self).__getitem__ is not TensorDataset.__getitem__:  # a subclass makes its samples otherwise
             return default_collate([self[i] for i in indices])
-        rows = np.array([position(i, len(self)) for i in indices], np.intp)
+        rows = np.asarray(indices, None if len(indices) else np.intp)
+        if rows.dtype.kind not in "iu":
+            raise IndexError(f"indices are ints, got {rows.dtype}")
+        for outside in rows[(rows < -len(self)) | (rows >= len(self))]:
+            position(outside, len(self))  # raises
         return tuple(Tensor.from_numpy(np.ascontiguousarray(t.numpy()[rows])) for t in self.tensors)
 
 
@@ -145,7 +149,8 @@ def split_lengths(n, parts):
 def generator(seed, *place):
     """A NumPy Generator for one place, such as (epoch,) or (epoch, index): a pure function of its arguments.
 
-    seed and place are ints from 0 on. Different arguments give unrelated streams, trailing zeros included.
+    seed from 0 to 2**128 - 1, place from 0 to 2**32 - 1. Different arguments give unrelated streams, also if one of them
+    only has a zero more at its end.
     Source: SeedSequence of NumPy (O'Neill 2015, "Developing a seed_seq alternative").
     """
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=place))

@@ -88,7 +88,7 @@ def test_a_split_has_every_sample_once(n, seed):
     assert [p.indices for p in parts] == [p.indices for p in random_split(range(n), (0.5, 0.3, 0.2), seed)]
 
 
-places = st.lists(st.integers(0, 2**40), min_size=1, max_size=4).map(tuple)
+places = st.builds(lambda seed, rest: (seed, *rest), st.integers(0, 2**64), st.lists(st.integers(0, 2**32 - 1), max_size=3))
 
 
 @given(places, places)
@@ -222,6 +222,7 @@ def test_a_sample_of_another_structure_is_named(samples, error, names):
     (lambda: TensorDataset(Tensor(1.0)), ShapeError, ("axis",)),
     (lambda: TensorDataset(Tensor([1, 2]))[2], IndexError, ("2",)),
     (lambda: load(TensorDataset(Tensor([1, 2])), [0, -3]), IndexError, ("-3", "2 samples")),
+    (lambda: load(TensorDataset(Tensor([1, 2])), [0.5]), IndexError, ("ints", "float64")),
     (lambda: Subset([1, 2], [0, 2]), IndexError, ("2",)),
     (lambda: random_split(range(10), (7, 2)), ValueError, ("9", "10")),
     (lambda: RandomHorizontalFlip(1.5), ValueError, ("1.5",)),

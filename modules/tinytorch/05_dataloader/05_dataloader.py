@@ -146,7 +146,11 @@ class TensorDataset(Dataset):
         """The batch of these samples, copied in one operation a tensor; the same as collating them one by one."""
         if type(self).__getitem__ is not TensorDataset.__getitem__:  # a subclass makes its samples otherwise
             return default_collate([self[i] for i in indices])
-        rows = np.array([position(i, len(self)) for i in indices], np.intp)
+        rows = np.asarray(indices, None if len(indices) else np.intp)
+        if rows.dtype.kind not in "iu":
+            raise IndexError(f"indices are ints, got {rows.dtype}")
+        for outside in rows[(rows < -len(self)) | (rows >= len(self))]:
+            position(outside, len(self))  # raises
         return tuple(Tensor.from_numpy(np.ascontiguousarray(t.numpy()[rows])) for t in self.tensors)
 
 
@@ -275,15 +279,16 @@ def cases(rng):
 # are one generator. Try it.
 #
 # **Exercise 2.1** Write `generator`. Every two different places have different, unrelated generators, and `(7,)` and
-# `(7, 0)` are different places. The same place gives the same numbers today, tomorrow and in another process. NumPy has
-# a class for the purpose: read `help(np.random.SeedSequence)`.
+# `(7, 0)` are different places. The same place gives the same numbers today, tomorrow and in another process. Epochs and
+# indices are below 2³². NumPy has a class for the purpose: read `help(np.random.SeedSequence)`.
 
 # %% solution="generator"
 #| export
 def generator(seed, *place):
     """A NumPy Generator for one place, such as (epoch,) or (epoch, index): a pure function of its arguments.
 
-    seed and place are ints from 0 on. Different arguments give unrelated streams, trailing zeros included.
+    seed from 0 to 2**128 - 1, place from 0 to 2**32 - 1. Different arguments give unrelated streams, also if one of them
+    only has a zero more at its end.
     Source: SeedSequence of NumPy (O'Neill 2015, "Developing a seed_seq alternative").
     """
     ### BEGIN SOLUTION
@@ -321,8 +326,8 @@ def cases(rng):
     n = int(rng.integers(1, 99))
     yield case([(n,), (n, 0), (n, 0, 0), (0, n), (0, 0, n)], behaviour="zeros at the end count")
     yield case([(0,), (0, 0), (0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0, 0)], behaviour="zeros at the end count")
-    big = 2**32
-    yield case([(0, big), (1, 0), (0, 1), (big, 0), (0, big + 1), (1, big)], behaviour="large numbers")
+    big = 2**32 - 1
+    yield case([(0, big), (1, 0), (0, 1), (big, 0), (0, big - 1), (1, big), (big + 1, 0), (2**40, 1)], behaviour="large numbers")
     yield case([(int(rng.integers(2**40)), 0, i) for i in range(400)], behaviour="neighbouring places are unrelated")
     yield case([(s, 3) for s in range(400)], behaviour="neighbouring places are unrelated")
 
@@ -684,8 +689,8 @@ def cases(rng):
 # **Exercise 4.2** Write `columns`. Which function stacks is an argument, `leaf`; it is called once for each column that
 # is not text. A tuple gives a tuple, a list a list, a named tuple (one with `_fields`) a named tuple of its class.
 # Samples of unequal structure are refused, with the position of the first that differs from sample 0: `ShapeError` for
-# another number of items, `ValueError` for other keys, naming one of them, `TypeError` for a tuple, list or dict where
-# sample 0 has another of these or none.
+# another number of items, `ValueError` for other keys, naming one of them, `TypeError` where one of the two is a tuple,
+# list or dict and the other is not of that type.
 
 # %% solution="columns"
 #| export
@@ -1892,9 +1897,10 @@ def timeline(axes, times, title):
             left, width = times[a][i] * 1e3, (times[b][i] - times[a][i]) * 1e3
             axes.barh(lane, width, left=left, height=0.7, color=colour, edgecolor="white")
             axes.text(left + width / 2, lane, str(i), ha="center", va="center", fontsize=7)
-    share = waited(times).sum() / times["end"][-1]
+    share = waited(times).sum() / (times["end"][-1] - times["take"][0])
     axes.set_yticks(range(len(lanes) + 1), ["trains", *(["loads"] if len(lanes) == 1 else [f"loads {k}" for k in range(len(lanes))])])
-    axes.set_title(f"{title}: {times['end'][-1] * 1e3:.0f} ms, waiting {share:.0%}", fontsize=9, loc="left")
+    text = f"{title}: {times['end'][-1] * 1e3:.0f} ms; after the first batch is there, the trainer waits {share:.0%} of the time"
+    axes.set_title(text, fontsize=9, loc="left")
 
 
 runs = [(n, measure([6e-3] * 12, 4e-3, n, 2)) for n in sorted({0, min(1, WORKERS), WORKERS})]
