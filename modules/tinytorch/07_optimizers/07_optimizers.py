@@ -2023,9 +2023,11 @@ x = grad = m = v = p = source = target = optimizer = versions = None
 
 # %% [markdown]
 # All three compute the same formula. What differs is where the temporaries live. An array of this parameter has 8 MB,
-# and *whole* holds several such temporaries at a time, its new averages among them. In *blocks* a temporary has
-# 128 KiB, and the next one takes its place while it is still in the cache. `Storage` counts tensors and so sees the
-# temporaries of *tensors* only; tracemalloc sees all. How the time depends on the size of a block:
+# and *whole* holds several such temporaries at a time, its new averages among them. They pay twice: for the way to
+# memory and back, and because the system hands out fresh memory page by page. That is why *tensors*, which holds fewer
+# at a time, can be the faster of the two. In *blocks* a temporary has 128 KiB, and the next one takes its place while it
+# is still in the cache. `Storage` counts tensors and so sees the temporaries of *tensors* only; tracemalloc sees all.
+# How the time depends on the size of a block:
 
 # %% show
 n, t = 2_000_000, 5
