@@ -74,12 +74,29 @@ def all_to_all(size, devices, bandwidth, *, latency=0.0):
     return all_gather(size, devices, bandwidth, latency=latency)
 
 
+PIECES = 2.0 ** np.arange(11)
+
+
 def hierarchical_all_reduce(size, inner, outer, inner_bandwidth, outer_bandwidth, *, inner_latency=0.0, outer_latency=0.0,
-                            algorithm="ring"):  # fmt: skip
+                            algorithm="ring", inside="ring", pieces=1):  # fmt: skip
     """Seconds of an all-reduce over outer nodes of inner devices each: scatter inside, reduce across, gather inside.
 
     outer_bandwidth is that of one device. Each device takes 1/inner of the tensor across, all of them at the same time.
+    inside="in-switch": the node's switch adds. pieces: the tensor is cut into that many, which follow each other through
+    the steps, or into the "best" number as libraries do; inside, scattering and gathering share the links.
     """
-    inside = all_gather(size, inner, inner_bandwidth, latency=inner_latency)
-    part = amount("size", size, "B") / amount("inner", inner, "", least=1, whole=True)
-    return 2 * inside + all_reduce(part, outer, outer_bandwidth, latency=outer_latency, algorithm=algorithm)
+    if inside not in ("ring", "in-switch"):
+        raise unknown("inside", inside, ["ring", "in-switch"])
+    if pieces == "best":
+        counts = PIECES.reshape(-1, *(1,) * np.ndim(np.asarray(size, float) * np.asarray(outer)))
+    else:
+        counts = amount("pieces", pieces, "", least=1, whole=True)
+    inner = amount("inner", inner, "", least=1, whole=True)
+    each = amount("size", size, "B") / counts
+    if inside == "ring":
+        near = 2 * all_gather(each, inner, inner_bandwidth, latency=inner_latency)
+    else:
+        near = all_reduce(each * (1 + 1 / inner), inner, inner_bandwidth, latency=inner_latency, algorithm="in-switch")
+    across = all_reduce(each / inner, outer, outer_bandwidth, latency=outer_latency, algorithm=algorithm)
+    seconds = near + across + (counts - 1) * np.maximum(near, across)
+    return (seconds.min(axis=0) if pieces == "best" else seconds)[()]

@@ -8,6 +8,7 @@ the start of a tile only once. Six constants a device family say how much, fitte
 only; everything else is the shape of the operator and the figures of the device.
 """
 
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cache
 
@@ -35,9 +36,28 @@ class Constants:
     attention: float  # efficiency of the attention kernel, relative to a product of that size
 
 
-@cache
+_TRIAL = {}  # family -> Constants, kind of link -> share: what trial() puts in the place of the calibrated ones
+
+
+@contextmanager
+def trial(**values):
+    """Other constants while the block runs: trial(**{"nvidia-hopper": Constants(...), "nvlink": 0.7}). A fit needs this."""
+    before = dict(_TRIAL)
+    _TRIAL.update(values)
+    try:
+        yield
+    finally:
+        _TRIAL.clear()
+        _TRIAL.update(before)
+
+
 def constants(family):
     """The calibrated constants of a device family. Raises UnknownName."""
+    return _TRIAL[family] if family in _TRIAL else _calibrated(family)
+
+
+@cache
+def _calibrated(family):
     from .tables import table
 
     families = table("calibration.toml")
@@ -47,9 +67,13 @@ def constants(family):
     return Constants(**{f.name: float(found[f.name]) for f in fields(Constants)})
 
 
-@cache
 def link_share(kind):
     """Share of a fabric's printed rate that long messages reach, calibrated for each kind of fabric. Raises UnknownName."""
+    return _TRIAL[kind] if kind in _TRIAL else _share(kind)
+
+
+@cache
+def _share(kind):
     from .tables import table
 
     known = table("calibration.toml").read("links")
@@ -75,6 +99,11 @@ def vector_rate(device, precision):
     return device.peak["fp32"].value if "fp32" in device.peak else device.rate(precision)
 
 
+def sixteen_bit_rate(device, precision):
+    """Peak FLOP/s in fp16 or bf16, which the constants are meant for; that of `precision` where neither is printed."""
+    return next((device.peak[p].value for p in ("fp16", "bf16") if p in device.peak), device.rate(precision))
+
+
 def draw(device, busy):
     """Power (W) at a share `busy` of the time working: idle power and the rest in proportion; NaN where none is known.
 
@@ -87,11 +116,14 @@ def draw(device, busy):
     return idle + (full - idle) * np.minimum(busy, 1.0)
 
 
-def product_share(m, n, k, groups, cores, c):
+def product_share(m, n, k, groups, cores, c, *, speed=1.0, bytes_per=2.0):
     """Share of the printed peak that a product of this shape reaches: best tile, whole waves, long enough inner dimension.
 
-    m, n, k, groups broadcast; cores is how many tiles are worked on at a time.
+    m, n, k, groups broadcast; cores is how many tiles are worked on at a time. speed is the arithmetic rate over the
+    16-bit one, bytes_per the width of an operand: what reading operands and starting a tile cost is time, and slower
+    arithmetic leaves more of it.
     """
+    inner, tile = c.inner * speed, c.tile * speed * bytes_per / 2.0
     m, n, k, groups = (np.asarray(x, float)[None] for x in (m, n, k, groups))
     rows, columns = (TILES[:, i].reshape(-1, *(1,) * (m.ndim - 1)) for i in (0, 1))
     tiles = np.ceil(m / rows) * np.ceil(n / columns) * groups
@@ -100,8 +132,8 @@ def product_share(m, n, k, groups, cores, c):
     harmonic = rows * columns / (rows + columns)
     # the work of the product over what the cores could do while its waves last
     used = m * n * groups * parts / (waves * cores * rows * columns)
-    deep = (k / parts) / (k / parts + c.inner)
-    return c.compute * (used * deep * harmonic / (harmonic + c.tile)).max(axis=0)
+    deep = (k / parts) / (k / parts + inner)
+    return c.compute * (used * deep * harmonic / (harmonic + tile)).max(axis=0)
 
 
 @dataclass(frozen=True)
@@ -132,8 +164,9 @@ def operator_times(graph, device, precision, *, weights=None, activations=None, 
     products = PRODUCT[kinds]
     if products.any():
         share[products] = product_share(
-            *(getattr(graph, x)[products] for x in ("m", "n", "k", "groups")), lanes(device), c
-        )
+            *(getattr(graph, x)[products] for x in ("m", "n", "k", "groups")), lanes(device), c,
+            speed=device.rate(precision) / sixteen_bit_rate(device, precision), bytes_per=one,
+        )  # fmt: skip
         share[kinds == KINDS.index("attention")] *= c.attention
     peak = np.full(len(kinds), device.rate(precision))
     if not products.all():

@@ -117,13 +117,20 @@ class Links:
     inside: bool
 
 
-def links(on, ranks, stride):
-    """What a group of `ranks` devices, `stride` apart, talks over: the node's fabric while all of them are in one node."""
+def links(on, ranks, stride, ring=False):
+    """What a group of `ranks` devices, `stride` apart, talks over: the node's fabric while all of them are in one node.
+
+    Across nodes each device has its part of the cards. A ring enters and leaves a node once, and as many rings as the
+    group has devices in a node run side by side: with ring=True the rate is that of all their cards, or of the node's
+    fabric if that is less.
+    """
     node = on.node
-    inside = ranks * stride <= node.count
-    fabric = node.scale_up if inside else node.scale_out
-    rate = fabric.per_direction.value if inside else node.scale_out_rate / node.count / on.oversubscription
-    return Links(rate * link_share(fabric.kind), fabric.latency.value, inside)
+    near = node.scale_up.per_direction.value * link_share(node.scale_up.kind)
+    if ranks * stride <= node.count:
+        return Links(near, node.scale_up.latency.value, True)
+    far = node.scale_out_rate / node.count / on.oversubscription * link_share(node.scale_out.kind)
+    together = max(node.count // stride, 1) if ring else 1
+    return Links(far if together == 1 else min(far * together, near), node.scale_out.latency.value, False)
 
 
 def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, interleave=1, zero=0, recompute="none",
@@ -222,7 +229,7 @@ def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, in
         steady = micro * (one + head)
         bubble = (pp - 1) / interleave * one
         # data parallelism: gradients to all replicas; with zero=3 the weights come for every pass besides
-        group = links(on, dp * cp, tp)
+        group = links(on, dp * cp, tp, ring=True)
         size = 2.0 * (share + expert / (tp * pp * ep))
         grads = 2 * all_gather(size, dp * cp, group.bandwidth, latency=group.latency) if dp * cp > 1 else 0.0
         fetch = 2 * micro * all_gather(size, dp * cp, group.bandwidth, latency=group.latency) if zero == 3 and dp > 1 else 0.0

@@ -183,6 +183,9 @@ class Transformer:
             last = rows if logits == "all" else batch
             ops.append(Op("head", "gemm", last, np.ceil(self.vocab / tp), d, weights=self.vocab * d / tp,
                           reads=last * d, writes=last * self.vocab / tp))  # fmt: skip
+            if logits == "all":  # read, copied to fp32, log of the softmax read and written: an fp32 number counts twice
+                each = last * self.vocab / tp
+                ops.append(Op("loss", "vector", flop=5 * each, reads=3 * each, writes=4 * each))
         return Graph(ops, self.title)
 
     def _attention(self, batch, tokens, context, tp, flash):

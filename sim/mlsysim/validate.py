@@ -1,0 +1,249 @@
+"""What is predicted against what was published, and the fit of the calibrated constants.
+
+sim/validation/calibration.toml holds the rows that constants are fitted on, heldout.toml those that they are judged by.
+A row names a call of the library, its arguments, and the figure that its source prints in the source's own unit; a metric
+turns the call's result into that unit, with the source's own formula where it has one. Nothing is fitted for a row.
+"""
+
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from .efficiency import Constants, constants, link_share, operator_times, trial
+from .errors import SimError, unknown
+from .graph import Graph, Op
+
+FOLDER = Path(__file__).resolve().parents[1] / "validation"
+LISTS = ("calibration", "heldout")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One published figure. published is (value, unit) as printed; where says in which table or figure of the source."""
+
+    id: str
+    family: str
+    source: str
+    where: str
+    published: tuple
+    metric: str
+    call: str
+    args: dict
+    note: str = ""
+    title: str = ""
+    date: str = ""
+    url: str = ""
+
+
+def rows(which, folder=FOLDER):
+    """The rows of one list, "calibration" or "heldout"."""
+    if which not in LISTS:
+        raise unknown("list", which, list(LISTS))
+    path = Path(folder) / f"{which}.toml"
+    if not path.exists():
+        raise SimError(f"{path}: not there; validation runs in a checkout of the project, which holds the published rows")
+    data = tomllib.loads(path.read_text(encoding="utf-8"))
+    return [Row(**{**row, "published": tuple(row["published"])}, **data["sources"][row["source"]]) for row in data["row"]]
+
+
+@cache
+def configurations(folder=FOLDER):
+    """Models that only the published rows name."""
+    from .models.transformer import Transformer
+
+    data = tomllib.loads((Path(folder) / "models.toml").read_text(encoding="utf-8"))
+    sources = data.pop("sources")
+    made = {}
+    for name, given in data.items():
+        source = sources[given.pop("source")]
+        made[name] = Transformer(name, name, source=source["title"], date=source["date"], **given)
+    return made
+
+
+def find_model(name):
+    """A model of the library, or else of models.toml."""
+    from .errors import UnknownName
+    from .models import model
+
+    try:
+        return model(name)
+    except UnknownName:
+        if name in configurations():
+            return configurations()[name]
+        raise
+
+
+# Calls: keyword arguments of a row -> what the library says.
+
+def _train(model, on, **args):
+    from .training import train
+
+    return train(find_model(model), on, allow_infeasible=True, **args)
+
+
+def _train_net(model, on, **args):
+    from .training_nets import train_net
+
+    return train_net(find_model(model), on, allow_infeasible=True, **args)
+
+
+def _serve(model, device, **args):
+    from .serving import serve
+
+    return serve(find_model(model), device, allow_infeasible=True, **args)
+
+
+def _solve(workload, device, **args):
+    from .solving import solve
+
+    return solve(find_model(workload), device, allow_infeasible=True, **args)
+
+
+def _gemm(device, m, n, k, precision):
+    from .devices import device as find
+
+    graph = Graph([Op("product", "gemm", m, n, k, weights=n * k, reads=m * k, writes=m * n)])
+    return operator_times(graph, find(device), precision).seconds[0]
+
+
+def _collective(on, size, algorithm=None, inside="ring"):
+    from .collectives import all_reduce, hierarchical_all_reduce
+    from .training import links
+    from .training_nets import cluster_of
+
+    where = cluster_of(*on)
+    inner, nodes = where.node.count, where.nodes
+    near = links(where, inner, 1)
+    if nodes == 1:
+        return all_reduce(size, inner, near.bandwidth, latency=near.latency, algorithm=algorithm or "best")
+    far = links(where, nodes, inner)
+    return hierarchical_all_reduce(size, inner, nodes, near.bandwidth, far.bandwidth, inner_latency=near.latency,
+                                   outer_latency=far.latency, algorithm=algorithm or "best", inside=inside, pieces="best")  # fmt: skip
+
+
+def _memory(params, dp, zero):
+    from .training import state_bytes
+
+    return sum(state_bytes(params, dp=dp, zero=zero))
+
+
+def _cache(model, tokens):
+    return find_model(model).cached(tokens=tokens) * 2.0
+
+
+def _tiny(model, device):
+    from .solving import solve
+
+    return solve(find_model(model), device, precision="int8", allow_infeasible=True)
+
+
+CALLS = {
+    "train": _train, "train_net": _train_net, "serve": _serve, "solve": _solve, "gemm": _gemm, "collective": _collective,
+    "memory": _memory, "cache": _cache, "tiny": _tiny,
+}  # fmt: skip
+
+
+# Metrics: (result, arguments) -> the figure in the source's unit.
+
+def _devices(args):
+    return args["on"][1] if "on" in args else args.get("tp", 1)
+
+
+def _megatron(result, a):
+    """TFLOP/s a GPU by equation 3 of Narayanan et al. 2021, F = 96 B s l h² (1 + s/6h + V/16lh), recomputation counted."""
+    m = find_model(a["model"])
+    b, s, h, L, v = a["batch"], a["tokens"], m.width, m.layers, m.vocab
+    return 96 * b * s * L * h**2 * (1 + s / (6 * h) + v / (16 * L * h)) / result.seconds / _devices(a) / 1e12
+
+
+def _bus(seconds, a):
+    """nccl-tests: bytes over time, times 2 (n - 1)/n for an all-reduce of n ranks; GB/s."""
+    n = _devices(a)
+    return a["size"] / seconds * 2 * (n - 1) / n / 1e9
+
+
+METRICS = {
+    "seconds": lambda r, a: r.seconds,
+    "ttft": lambda r, a: r.ttft,
+    "tpot": lambda r, a: r.tpot,
+    "days": lambda r, a: r.run_seconds / 86400.0,
+    "rate": lambda r, a: r.rate,
+    "rate per device": lambda r, a: r.rate / _devices(a),
+    "decode rate": lambda r, a: 1.0 / r.tpot,
+    "tflops megatron": _megatron,
+    "tflops model": lambda r, a: r.flop / r.seconds / _devices(a) / 1e12,
+    "tflops": lambda t, a: 2.0 * a["m"] * a["n"] * a["k"] / t / 1e12,
+    "microseconds": lambda t, a: t * 1e6,
+    "bus": _bus,
+    "bytes": lambda b, a: b,
+}
+SCALE = {"ms": 1e3, "GB": 1e-9, "KiB": 1 / 1024}
+
+
+def predict(row):
+    """The library's figure for a row, in the unit of the published one."""
+    if row.call not in CALLS:
+        raise unknown("call", row.call, list(CALLS))
+    if row.metric not in METRICS:
+        raise unknown("metric", row.metric, list(METRICS))
+    value = METRICS[row.metric](CALLS[row.call](**row.args), row.args)
+    return float(value) * SCALE.get(row.published[1], 1.0)
+
+
+def spearman(a, b):
+    """Rank correlation, ties sharing their mean rank; NaN for fewer than three pairs."""
+    if len(a) < 3:
+        return float("nan")
+    ranks = [np.array([(np.sum(x < v) + (np.sum(x == v) - 1) / 2) for v in x]) for x in (np.asarray(a), np.asarray(b))]
+    x, y = (r - r.mean() for r in ranks)
+    return float((x * y).sum() / np.sqrt((x * x).sum() * (y * y).sum()))
+
+
+@dataclass(frozen=True)
+class Report:
+    """Rows of one list with what was predicted. error is predicted over published, less one."""
+
+    which: str
+    rows: list
+    predicted: np.ndarray
+
+    @property
+    def published(self):
+        return np.array([row.published[0] for row in self.rows])
+
+    @property
+    def error(self):
+        return self.predicted / self.published - 1.0
+
+    @property
+    def median(self):
+        return float(np.median(np.abs(self.error)))
+
+    @property
+    def worst(self):
+        return float(np.abs(self.error).max())
+
+    def families(self):
+        """family -> (rows, median |error|, worst |error|, rank correlation)."""
+        found = {}
+        for name in dict.fromkeys(row.family for row in self.rows):
+            at = [i for i, row in enumerate(self.rows) if row.family == name]
+            error = np.abs(self.error[at])
+            found[name] = len(at), float(np.median(error)), float(error.max()), spearman(self.predicted[at], self.published[at])
+        return found
+
+    def __str__(self):
+        head = f"{self.which}: {len(self.rows)} rows, median |error| {self.median:.1%}, worst {self.worst:.1%}"
+        lines = [f"{row.id:<44} {row.published[0]:>12,.6g} {p:>12,.6g} {row.published[1]:<14} {e:>+8.1%}"
+                 for row, p, e in zip(self.rows, self.predicted, self.error, strict=True)]  # fmt: skip
+        table = [f"{name:<20} {n:>4}  median {m:>6.1%}  worst {w:>6.1%}  rank {r:.3f}" for name, (n, m, w, r) in self.families().items()]
+        return "\n".join([head, *lines, *table])
+
+
+def validate(which="heldout", folder=FOLDER):
+    """Predict every row of a list -> Report."""
+    found = rows(which, folder)
+    return Report(which, found, np.array([predict(row) for row in found]))
