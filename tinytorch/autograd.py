@@ -316,8 +316,7 @@ class Node:
         if not hasattr(self.function, "backward"):
             raise GraphError(f"{self.name} has no backward: define backward(self, grad) in its class")
         grad = self.settle(grad)
-        with np.errstate(all="ignore"):
-            parts = self.function.backward(grad.astype(float32) if grad.dtype == np.float16 else grad)
+        parts = self.function.backward(grad.astype(float32) if grad.dtype == np.float16 else grad)
         if len(parts) != len(self.inputs):
             raise GraphError(f"{self.name}.backward returned {len(parts)} gradients for {len(self.inputs)} operands")
         return [self._fit(k, part) if wanted and part is not None else None
@@ -519,11 +518,12 @@ def backward(output, gradient=None, retain_graph=False):
     start = first_gradient(output, gradient)
     before = set_recording(False)
     try:
-        if output.grad_fn is None:
-            deliver(output, start)
-        else:
-            for leaf, grad in propagate(topological_order(output.grad_fn), start, retain_graph).items():
-                deliver(leaf, grad)
+        with np.errstate(all="ignore"):  # infinity and NaN travel as in the forward pass
+            if output.grad_fn is None:
+                deliver(output, start)
+            else:
+                for leaf, grad in propagate(topological_order(output.grad_fn), start, retain_graph).items():
+                    deliver(leaf, grad)
     finally:
         set_recording(before)
 
