@@ -119,9 +119,11 @@ class StepClock:
         one = max(width(precision), 2.0)
         rows = np.arange(1, most_rows + 1)
         graph = model.graph(batch=rows, tokens=1, context=0, tp=tp)
-        keep = np.array([kind != "attention" for kind in (op.kind for op in graph.ops)])
+        head = np.array([op.name == "head" for op in graph.ops])
+        keep = ~head & np.array([op.kind != "attention" for op in graph.ops])
         times = operator_times(graph, device, precision, weights=stored, activations=one, cache=self.held)
-        self.rows = np.concatenate([[0.0], (times.seconds * graph.count)[keep].sum(axis=0)])
+        spent = times.seconds * graph.count
+        self.rows, self.heads = (np.concatenate([[0.0], spent[pick].sum(axis=0)]) for pick in (keep, head))
         if tp > 1:
             link = fabric(device.link)
             each, count = model.reduced(batch=rows, tokens=1)
@@ -142,7 +144,7 @@ class StepClock:
     def seconds(self, decoding, cached, chunks):
         """decoding sequences that attend to `cached` tokens together, and chunks (new tokens, tokens before them)."""
         rows = decoding + sum(n for n, _ in chunks)
-        time = self.rows[rows] + self.launch * ((decoding > 0) + len(chunks)) + self.per_cached * cached
+        time = self.rows[rows] + self.heads[decoding + len(chunks)] + self.launch * ((decoding > 0) + len(chunks)) + self.per_cached * cached
         for n, before in chunks:
             time += self.per_pair * n * (before + (n + 1) / 2)
         return time
