@@ -6,12 +6,13 @@ DRAM comes in powers of two), binary KiB and MiB for the address ranges of micro
 """
 
 from dataclasses import dataclass, field, fields, replace
+from pathlib import PurePath
 
 from ._check import amount
 from .constants import Figure
 from .errors import RangeError, SimError, UnitError, UnknownName, clip, unknown
 from .tables import Registry
-from .units import format
+from .units import to_si
 
 TIERS = ("cloud", "edge", "mobile", "tiny")
 PRECISIONS = ("fp64", "fp32", "tf32", "fp16", "bf16", "int16", "fp8", "int8", "fp6", "fp4", "int4")
@@ -147,7 +148,7 @@ def _figure(where, value, unit, source, whole=False):
     if x.ndim:
         raise RangeError(f"{where}: got an array of shape {x.shape}; wanted one number")
     if isinstance(value, Figure):
-        format(value.value, value.unit)
+        to_si(value.text, unit, where)
         return value
     shown = value.strip().partition(" ")[2] if isinstance(value, str) else unit
     return Figure(float(x), shown or unit, source, "", "estimate", 0.0)
@@ -175,7 +176,7 @@ def _finish(path, got):
         for p in got.get(key, ()):
             if p not in PRECISIONS:
                 raise UnknownName(f"{key}: {unknown('precision', p, list(PRECISIONS))}")
-    return got | {"tier": path.partition("/")[2].removesuffix(".toml")}
+    return got | {"tier": PurePath(path).stem}
 
 
 _FILE = "devices/{}.toml"

@@ -188,9 +188,9 @@ def site(name, *, grid=None):
     if grid is None:
         return found
     power = SITES.find(grid)
-    return replace(
-        found, name=f"{found.name}-{power.name}", title=f"{found.title}, {power.title}", carbon=power.carbon
-    )
+    if power.kind == "operator":
+        raise SimError(f"grid: got {power.name!r}, an operator of buildings; wanted a country, such as 'france'")
+    return replace(found, name=f"{found.name}-{power.name}", title=f"{found.title}, {power.title}", carbon=power.carbon)
 
 
 def price(name):
@@ -213,9 +213,7 @@ def _finish_node(path, got):
     if got.get("power") and not got.get("host_power"):
         rest = got["power"].value - got["count"] * found["device"].power.value
         note = f"the node's limit less {got['count']} x {found['device'].power.text}"
-        found["host_power"] = replace(
-            got["power"], value=rest, unit="kW", kind="estimate", uncertainty=0.3, note=note
-        )
+        found["host_power"] = replace(got["power"], value=rest, unit="kW", kind="estimate", uncertainty=0.3, note=note)
     return got | found
 
 

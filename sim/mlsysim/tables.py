@@ -32,7 +32,7 @@ _DATE = re.compile(r"(?:19|20)\d\d(?:-(?:0[1-9]|1[0-2]))?")
 
 @cache
 def table(path):
-    """The Table in data/`path`, such as "devices/cloud.toml"; nothing is read yet."""
+    """The Table in data/`path`, such as "devices/cloud.toml", or in any file by its full path; nothing is read yet."""
     return Table(path)
 
 
@@ -166,6 +166,8 @@ class Registry(Mapping):
                 got = self.finish(path, got)
             except SimError as error:
                 raise type(error)(f"{path}: [{name}]: {error}") from None
+            except KeyError as error:
+                raise SimError(f"{path}: [{name}] lacks {error.args[0]}") from None
             missing = [key for key in missing if key not in got]
             if missing:
                 raise SimError(f"{path}: [{name}] lacks {', '.join(missing)}")
