@@ -20,7 +20,7 @@ setup: $(STAMP) ## make .venv and install the course in it; again whenever its r
 demo: setup ## a class of simulated students, from release to report
 	@$(BIN)/mlsys demo
 
-test: setup test-system lint ## everything that CI runs
+test: setup test-system $(if $(CI),$(VENV)/.torch) lint ## everything that CI runs
 	@echo "test: notebooks are what modules/ builds"
 	@$(BIN)/mlsys build --check
 	@echo "test: pytest, all of it, two processes"
@@ -58,6 +58,11 @@ $(STAMP): setup.cfg setup.py pyproject.toml $(KERNELS)
 $(VENV)/.bench: $(STAMP)
 	@echo "setup: what the benchmarks need"
 	@$(PIP) --editable '.[bench]' >$(VENV)/setup.log 2>&1 || { tail -n 20 $(VENV)/setup.log; exit 1; }
+	@touch $@
+
+$(VENV)/.torch: $(STAMP)
+	@echo "setup: PyTorch, to compare TinyTorch with"
+	@$(PIP) --editable '.[torch]' >$(VENV)/setup.log 2>&1 || { tail -n 20 $(VENV)/setup.log; exit 1; }
 	@touch $@
 
 test-system: $(PROXY)
