@@ -10,7 +10,7 @@ from functools import reduce
 import numpy as np
 
 KINDS = ("gemm", "attention", "depthwise", "vector", "gather")
-NUMBERS = ("flop", "m", "n", "k", "groups", "weights", "reads", "writes", "cache", "count")
+NUMBERS = ("flop", "m", "n", "k", "groups", "weights", "reads", "writes", "cache", "count", "live")
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Op:
     kind: "gemm" (convolutions too), "attention" (both products and the softmax in one kernel), "depthwise", "vector"
     (elementwise, norms, pooling, softmax) or "gather" (embedding rows). weights, reads, writes and cache are elements
     of one occurrence: parameters read, activations read and written, cached keys and values read. flop of a product is
-    2 m n k groups where it is not given.
+    2 m n k groups where it is not given; live is the activations that exist while it runs, reads + writes if not given.
     """
 
     name: str
@@ -35,11 +35,14 @@ class Op:
     writes: object = 0
     cache: object = 0
     count: object = 1
+    live: object = None
 
     def numbers(self):
         product = 2.0 * self.m * self.n * self.k * self.groups if self.kind in ("gemm", "attention", "depthwise") else 0.0
         flop = product if self.flop is None else self.flop
-        return flop, self.m, self.n, self.k, self.groups, self.weights, self.reads, self.writes, self.cache, self.count
+        live = self.reads + self.writes if self.live is None else self.live
+        return (flop, self.m, self.n, self.k, self.groups, self.weights, self.reads, self.writes, self.cache, self.count,
+                live)  # fmt: skip
 
 
 class Graph:
@@ -74,6 +77,11 @@ class Graph:
         products = self.kinds <= KINDS.index("depthwise")
         return (self.flop * self.count)[products].sum(axis=0)[()] / 2
 
+    @property
+    def working(self):
+        """Elements of activations that exist at a time, at the operator where they are most."""
+        return self.live.max(axis=0)[()]
+
     def traffic(self, weights, activations, cache=None):
         """Bytes to and from memory of each operator, given bytes of one weight, activation and cached element."""
         cache = activations if cache is None else cache
@@ -83,7 +91,7 @@ class Graph:
         """The graph of the backward pass: every product becomes two of the same FLOP, all other work is done twice.
 
         For y = x w the gradients are dx = dy w' and dw = x' dy, with m, n, k in other places. Attention needs five
-        products where the forward pass has two (the scores are recomputed). Source: Dao et al. 2022, section 3.1.
+        products where the forward pass has two (the scores are recomputed). Source: Dao 2023, section 4.1.
         """
         ops = []
         for op in self.ops:

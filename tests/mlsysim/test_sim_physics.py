@@ -166,7 +166,7 @@ def test_a_transfer_is_its_sending_and_the_flight_of_its_last_bit(size, bandwidt
         (lambda: propagation_seconds(-1), RangeError, "distance: got -1 m"),
         (lambda: propagation_seconds(1, index=0.9), RangeError, "index: got 0.9; wanted a finite number, at least 1"),
         (lambda: transfer_seconds("1 MB", "20 MB"), UnitError, "bandwidth: '20 MB' is in B; wanted B/s"),
-        (lambda: model("llama-3-8b"), UnknownName, "did you mean 'llama-3.1-8b'"),
+        (lambda: model("lama-3.1-8b"), UnknownName, "did you mean 'llama-3.1-8b'"),
     ],
 )
 def test_nonsense_is_refused_in_one_line_that_names_the_argument(call, error, words):

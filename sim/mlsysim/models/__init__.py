@@ -5,7 +5,8 @@
     models("decoder")                                 what there is
 
 Every model has name, title, kind, source, date, params, active_params, graph(batch=..., ...) and cached(batch=..., ...),
-the numbers that it keeps between calls. MACs are kept as MACs; one MAC is two FLOP, and only `flop` says so.
+the numbers that it keeps between calls, and working(batch=..., ...), the activations that exist at a time. MACs are
+kept as MACs; one MAC is two FLOP, and only `flop` says so. A family of models loads when one of them is asked for.
 """
 
 from functools import cache
@@ -13,18 +14,38 @@ from importlib import import_module
 
 from ..errors import unknown
 
-_FAMILIES = ("language", "vision", "tiny")
+_FAMILIES = {
+    "gpt": """
+        gpt-2 gpt-2-medium gpt-2-large gpt-2-xl gpt-3-6.7b gpt-3-175b megatron-1.7b megatron-3.6b megatron-7.5b
+        megatron-18.4b megatron-39.1b megatron-76.1b megatron-145.6b megatron-310.1b megatron-529.6b megatron-1008b
+        opt-6.7b opt-13b opt-30b opt-66b opt-175b bloom-176b palm-540b falcon-7b falcon-40b
+    """,
+    "language": """
+        llama-1-7b llama-1-13b llama-1-33b llama-1-65b llama-2-7b llama-2-13b llama-2-70b llama-3-8b llama-3-70b
+        llama-3.1-8b llama-3.1-70b llama-3.1-405b llama-3.2-1b llama-3.2-3b mistral-7b qwen2.5-0.5b qwen2.5-1.5b
+        qwen2.5-7b qwen2.5-32b qwen2.5-72b qwen3-0.6b qwen3-8b qwen3-32b gemma-2b gemma-7b phi-3-mini
+    """,
+    "mixtures": """
+        mixtral-8x7b mixtral-8x22b qwen3-30b-a3b qwen3-235b-a22b deepseek-v2-lite deepseek-v3
+    """,
+    "encoders": """
+        bert-base bert-large distilbert roberta-base roberta-large
+    """,
+    "vision": """
+        resnet-50
+    """,
+    "tiny": """
+        mobilenet-v1-0.25 ds-cnn
+    """,
+}
+
+
+_HOME = {name: family for family, names in _FAMILIES.items() for name in names.split()}
 
 
 @cache
-def _all():
-    found = {}
-    for family in _FAMILIES:
-        for m in import_module(f".{family}", __name__).all():
-            if m.name in found:
-                raise ValueError(f"two models are called {m.name}")
-            found[m.name] = m
-    return found
+def _family(family):
+    return {m.name: m for m in import_module(f".{family}", __name__).all()}
 
 
 def model(name):
@@ -32,15 +53,15 @@ def model(name):
     if hasattr(name, "graph") and hasattr(name, "params"):
         return name
     key = str(name).strip().lower().replace("_", "-").replace(" ", "-")
-    if key not in _all():
-        raise unknown("model", name, list(_all()))
-    return _all()[key]
+    if key not in _HOME:
+        raise unknown("model", name, list(_HOME))
+    return _family(_HOME[key])[key]
 
 
 def models(kind=None):
     """All models, or those of one kind: "decoder", "encoder", "vision", "recommend", "diffusion", "state-space", "tiny"."""
-    kinds = {m.kind for m in _all().values()}
-    if kind is not None and kind not in kinds:
-        raise unknown("kind of model", kind, sorted(kinds))
-    return [m for m in _all().values() if kind in (None, m.kind)]
+    found = [m for family in _FAMILIES for m in _family(family).values()]
+    if kind is not None and kind not in {m.kind for m in found}:
+        raise unknown("kind of model", kind, sorted({m.kind for m in found}))
+    return [m for m in found if kind in (None, m.kind)]
 
