@@ -114,6 +114,27 @@ def test_a_peak_is_what_one_works_out_by_hand(name, precision, by_hand):
     assert device(name).rate(precision) == approx(by_hand, rel=0.03)
 
 
+# bits of the memory bus x gigabits a second on each of its pins
+BUS = {
+    "p100": (4096, 1.43), "v100": (4096, 1.75), "t4": (256, 10), "a100": (5120, 3.19), "a100-40gb": (5120, 2.43),
+    "a10": (384, 12.5), "l4": (192, 12.5), "l40s": (384, 18), "rtx-4090": (384, 21), "h100": (5120, 5.23),
+    "h100-pcie": (5120, 3.13), "h200": (6144, 6.25), "b200": (8192, 8), "mi250x": (8192, 3.2), "mi300x": (8192, 5.2),
+    "mi325x": (8192, 6), "mi355x": (8192, 8), "tpu-v1": (128, 2.133), "gaudi2": (6144, 3.2), "gaudi3": (8192, 3.6),
+    "jetson-agx-orin": (256, 6.4), "jetson-orin-nx": (128, 6.4), "jetson-orin-nano": (128, 4.266),
+    "jetson-orin-nano-super": (128, 6.4), "jetson-agx-xavier": (256, 4.266), "jetson-xavier-nx": (128, 3.2),
+    "jetson-nano": (64, 3.2), "jetson-agx-thor": (256, 8.533), "raspberry-pi-5": (32, 4.267),
+    "raspberry-pi-4": (32, 3.2), "iphone-15-pro": (64, 6.4), "m1": (128, 4.266), "m2": (128, 6.4),
+    "m3-max": (512, 6.4), "m4": (128, 7.5), "snapdragon-8-gen-3": (64, 9.6), "snapdragon-x-elite": (128, 8.448),
+    "stm32f407": (32, 0.168), "nrf52840": (32, 0.064),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BUS)
+def test_bandwidth_is_pins_times_rate(name):
+    bits, gigabits = BUS[name]
+    assert device(name).bandwidth.value == approx(bits * gigabits * 1e9 / 8, rel=0.03)
+
+
 # figures that a widely used table has wrong: dense rates printed as sparse, tensor rates as fp32, ...
 @pytest.mark.parametrize(
     "name, precision, rate",
