@@ -47,6 +47,11 @@ _PUBLIC = {
     "Result": "result",
     "Term": "result",
     "solve": "solving",
+    "serve": "serving",
+    "train": "training",
+    "mmc": "queueing",
+    "md1": "queueing",
+    "mg1": "queueing",
     "Infeasible": "errors",
     "SimError": "errors",
     "RangeError": "errors",
@@ -54,8 +59,8 @@ _PUBLIC = {
     "UnknownName": "errors",
 }
 _MODULES = (
-    "bounds", "constants", "devices", "efficiency", "errors", "graph", "llm", "models", "network", "result", "solving", "systems",
-    "tables", "units",
+    "bounds", "collectives", "constants", "devices", "efficiency", "errors", "graph", "llm", "models", "network",
+    "plot", "queueing", "result", "serving", "simulate", "solving", "systems", "tables", "training", "units",
 )  # fmt: skip
 __all__ = sorted([*_PUBLIC, *_MODULES])
 
