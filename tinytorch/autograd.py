@@ -111,13 +111,17 @@ def keep(function, tensors, output):
         needed = set(range(len(tensors)))
     else:
         needed = {what for wanted, names in zip(function.wants, needs, strict=True) if wanted for what in names}
-    if "output" in needed:
-        function.output = output.numpy()
-    function.saved = tuple(a if k in needed else None for k, a in enumerate(function.saved))
-    storages = {k: t.storage if a is None or a.dtype == t.dtype else Storage(a)  # a converted copy counts as well
-                for k, (a, t) in enumerate(zip(function.saved, tensors, strict=True))}
-    storages["output"] = output.storage
-    return tuple((what, storages[what], storages[what].version) for what in needed)
+    kept = []
+    for what in sorted(needed, key=str):
+        if what == "output":
+            storage, function.output = output.storage, output.numpy()
+        else:
+            array, storage = function.saved[what], tensors[what].storage
+            if array.dtype != storage.data.dtype:
+                storage = Storage(array)  # a converted copy: memory of its own, and counted
+        kept.append((what, storage, storage.version))
+    function.saved = tuple(array if k in needed else None for k, array in enumerate(function.saved))
+    return tuple(kept)
 
 
 @backward_of(tensor.Add, needs=((), ()))
@@ -416,7 +420,8 @@ def first_gradient(output, gradient):
     """The gradient with which backward starts: an array of output's shape and dtype.
 
     gradient is a tensor, an array, or None, which stands for 1 and is only for an output of one element.
-    Raises GraphError for None with another number of elements, ShapeError for a gradient of another shape.
+    Raises GraphError for None with another number of elements, ShapeError for a gradient of another shape, each with the
+    shapes in its message.
     """
     if gradient is None:
         if output.numel() != 1:

@@ -2,10 +2,10 @@
 # # TinyTorch 06: Autograd
 #
 # A network with layers of 784, 128 and 10 units has 101,770 weights. To learn which way to move each of them, you could
-# move one a little, run the network, move it back, and go to the next: 203,540 runs for a single step of training. Or
-# you run it once forwards and once backwards, and have all 101,770 slopes, exact to rounding, for the price of about
-# two more runs. What does that knows no calculus beyond one rule for each operation. You build it here: the graph that
-# operations leave behind, and the walk back through it.
+# move one a little up, run the network, move it a little down, run it again, and go to the next: 203,540 runs for a
+# single step of training. Or you run it once forwards and once backwards, and have all 101,770 slopes, exact to
+# rounding, for the price of about two more runs. What does that knows no calculus beyond one rule for each operation.
+# You build it here: the graph that operations leave behind, and the walk back through it.
 #
 # **Where it sits.** What you write is exported as `tinytorch/autograd.py`. Importing it gives `Function` of module 01
 # its `record`, each operation its `backward`, and `Tensor` its `.backward()`.
@@ -167,7 +167,7 @@ def slopes(name, *arrays, turned=False, gradient=1.0, eps=1e-3):
         return FUNCTIONS[name](*values)
 
     found = numerical_gradient(watched, *tensors, gradient=gradient, eps=eps)
-    return {"slopes": [np.asarray(g) for g in found], "tensors untouched": all(kept), "calls of f": len(kept)}
+    return {"slopes": [np.asarray(g) for g in found], "tensors untouched": all(kept)}
 
 check("numerical_gradient", [
     case("cube", np.array([2.0, -1.0]), eps=0.1),
@@ -276,13 +276,17 @@ def keep(function, tensors, output):
         needed = set(range(len(tensors)))
     else:
         needed = {what for wanted, names in zip(function.wants, needs, strict=True) if wanted for what in names}
-    if "output" in needed:
-        function.output = output.numpy()
-    function.saved = tuple(a if k in needed else None for k, a in enumerate(function.saved))
-    storages = {k: t.storage if a is None or a.dtype == t.dtype else Storage(a)  # a converted copy counts as well
-                for k, (a, t) in enumerate(zip(function.saved, tensors, strict=True))}
-    storages["output"] = output.storage
-    return tuple((what, storages[what], storages[what].version) for what in needed)
+    kept = []
+    for what in sorted(needed, key=str):
+        if what == "output":
+            storage, function.output = output.storage, output.numpy()
+        else:
+            array, storage = function.saved[what], tensors[what].storage
+            if array.dtype != storage.data.dtype:
+                storage = Storage(array)  # a converted copy: memory of its own, and counted
+        kept.append((what, storage, storage.version))
+    function.saved = tuple(array if k in needed else None for k, array in enumerate(function.saved))
+    return tuple(kept)
 
 
 # %% [markdown]
@@ -684,7 +688,7 @@ def through_matmul(a, b, wants=(True, True), turned=False, seed=0):
     grad = np.ascontiguousarray(grad.T).T if turned else grad
     parts = pulled(matmul_backward, applied(MatMul, (a, b), wants), grad)
     return {"gradients": [added_up(part, x.shape) for part, x in zip(parts, (a, b), strict=True)],
-            "elements for one matrix": parts[1].size if parts[1] is not None and b.ndim <= 2 else None}
+            "elements for one matrix": parts[1].size if parts[1] is not None and b.ndim == 2 else None}
 
 check("matmul_backward", [
     case(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0], [5.0, 6.0]])),
@@ -1292,7 +1296,8 @@ def propagated(inputs, weights, gradient, retain_graph=False, n=None):
         found = dict(propagate(nodes[::-1], gradient, retain_graph))
     gradients = [None if leaf not in found else np.array(found[leaf]) for leaf in leaves]
     return {"gradients": gradients, "others": len(found) - sum(g is not None for g in gradients),
-            "calls": [f.calls for f in functions][:20], "released": [node.function is None for node in nodes][:20]}
+            "calls": [f.calls for f in functions][:20],
+            "released": [node.function is None for node, f in zip(nodes, functions, strict=True) if f.calls][:20]}
 
 check("propagate", [
     case([[-1, -2], [0, -3], [1, -2]], [(3.0, 2.0), (1.0, 1.0), (3.0, 10.0)], np.array([1.0, 0.5])),
@@ -1359,7 +1364,8 @@ def first_gradient(output, gradient):
     """The gradient with which backward starts: an array of output's shape and dtype.
 
     gradient is a tensor, an array, or None, which stands for 1 and is only for an output of one element.
-    Raises GraphError for None with another number of elements, ShapeError for a gradient of another shape.
+    Raises GraphError for None with another number of elements, ShapeError for a gradient of another shape, each with the
+    shapes in its message.
     """
     ### BEGIN SOLUTION
     if gradient is None:
@@ -2057,7 +2063,7 @@ def through_sigmoid(x, grad, turned=False):
     return pulled(sigmoid_backward, function, np.ascontiguousarray(grad.T).T if turned else grad)
 
 check("sigmoid_backward", [case(np.array([0.0, 2.0, -2.0]), np.array([1.0, 1.0, 10.0]))], call=through_sigmoid,
-      compare="value")
+      compare="value", atol=1e-6)
 
 
 # %% hidden="sigmoid_backward"
@@ -2078,7 +2084,7 @@ def through_softmax(x, grad, axis=-1):
 check("softmax_backward", [
     case(np.log(np.array([0.5, 0.25, 0.25])), np.array([1.0, 0.0, 0.0])),
     case(np.zeros((2, 2)), np.array([[1.0, 0.0], [0.0, 0.0]]), axis=0),
-], call=through_softmax, compare="value", atol=1e-12)
+], call=through_softmax, compare="value", atol=1e-6)
 
 # %% hidden="softmax_backward"
 def cases(rng):
@@ -2197,7 +2203,7 @@ check("cross_entropy_backward", [
     case(np.log(np.array([[0.7, 0.2, 0.1]])), np.array([1]), reduction="sum"),
     case(np.log(np.array([[0.7, 0.2, 0.1], [0.5, 0.25, 0.25]])), np.array([1, -100])),
     case(np.log(np.array([[0.7, 0.2, 0.1]])), np.array([1]), label_smoothing=0.3),
-], call=through_cross_entropy, compare="value", atol=1e-9)
+], call=through_cross_entropy, compare="value", atol=1e-6)
 
 # %% hidden="cross_entropy_backward"
 def cases(rng):
@@ -2477,16 +2483,17 @@ with no_grad():
     plain_time = best(lambda: chain(n, start), 3) / n
 reveal("record_time", f"{(recorded_time - plain_time) * 1e6:.3g} us")
 y = chain(100_000, start)
+start.zero_grad()
 begin = time.perf_counter()
 y.backward()
 walked = (time.perf_counter() - begin) / 100_000
 print(f"one scalar addition: {plain_time * 1e6:.1f} µs, recorded {recorded_time * 1e6:.1f} µs, its part of the way back "
-      f"{walked * 1e6:.1f} µs; through 100,000 of them the gradient is {start.grad.item():g} or a multiple")
+      f"{walked * 1e6:.1f} µs; through 100,000 of them the gradient is {start.grad.item():g}")
 
 
 # %% [markdown]
-# That is why nobody differentiates a program number by number in Python, and why operations in a framework are large.
-# PyTorch takes about a microsecond for the same, in C++.
+# That is why nobody differentiates a program number by number in Python, why operations in a framework are large, and
+# why PyTorch keeps its graph in C++.
 #
 # ### 13.3 Memory
 #
@@ -2630,7 +2637,7 @@ def generators_of(function, rng=()):
 # **Exercise 14.1** `recompute`, which is this node's rule. What must hold: the operands of the second run are not part of
 # the outer graph, whose turn comes later. Parameters that the function uses by itself get their gradients too. Random
 # generators and recording are afterwards as they were before, also if the function raises an error. An operand to which
-# no gradient arrives gets `None`.
+# no gradient arrives gets `None`. The check runs your engine, so it needs the functions of parts 7 to 10 as well.
 
 # %% solution="recompute"
 #| export
