@@ -19,6 +19,7 @@ from .solving import graph_of
 from .systems import fabric
 from .units import format
 
+PREFILL = 8192  # tokens of prompts that are processed in one pass: the default max_num_tokens of TensorRT-LLM
 RESERVE = 0.10  # of the memory, for activations, buffers and fragmentation: the default of vLLM
 
 
@@ -45,11 +46,11 @@ class Serving(Result):
 
 
 def step_seconds(model, device, *, batch, tokens, context, tp=1, precision="fp16", weights=None, cache=None, link=None,
-                 head="last"):  # fmt: skip
+                 head="last", grouped=True):  # fmt: skip
     """Seconds of one forward pass of `batch` sequences with `tokens` new tokens each on tp devices -> (operators, network)."""
     m = named(model)
     stored, held = (width(x or precision, name) for x, name in ((weights, "weights"), (cache, "cache")))
-    graph = graph_of(m, batch=batch, tokens=tokens, context=context, tp=tp, logits=head)
+    graph = graph_of(m, batch=batch, tokens=tokens, context=context, tp=tp, logits=head, grouped=grouped)
     times = operator_times(graph, device, precision, weights=stored, activations=max(width(precision), 2.0), cache=held)
     seconds = (times.seconds * graph.count).sum(axis=0)
     if tp == 1:
@@ -60,11 +61,12 @@ def step_seconds(model, device, *, batch, tokens, context, tp=1, precision="fp16
 
 
 def serve(model, device, *, batch=1, prompt=512, output=128, tp=1, precision="fp16", weights=None, cache=None,
-          allow_infeasible=False):  # fmt: skip
+          grouped=True, allow_infeasible=False):  # fmt: skip
     """A batch of requests of one length on a replica of tp devices -> Serving.
 
     batch, prompt and output broadcast. weights and cache are the precisions that these are stored in: weights="int4"
-    keeps the arithmetic in `precision`. Raises Infeasible if the requests do not fit the memory, RangeError if tp does
+    keeps the arithmetic in `precision`. grouped=False is an attention kernel that reads the cache for each query head.
+    For rate, prompts are processed several at a time, as many as PREFILL tokens hold. Raises Infeasible if the requests do not fit the memory, RangeError if tp does
     not divide the model, SimError for a model that is no decoder.
     """
     m, device = named(model), find(device)
@@ -93,21 +95,23 @@ def serve(model, device, *, batch=1, prompt=512, output=128, tp=1, precision="fp
     max_batch = np.floor(np.maximum(room, 0.0) / of_one)
 
     def run(device=device, link=link):
-        common = dict(tp=tp, precision=precision, weights=weights, cache=cache, link=link)
+        common = dict(tp=tp, precision=precision, weights=weights, cache=cache, link=link, grouped=grouped)
         first = step_seconds(m, device, batch=1, tokens=prompt, context=0, **common)
+        together = np.clip(np.floor(PREFILL / prompt), 1, batch)
+        prefills = sum(step_seconds(m, device, batch=together, tokens=prompt, context=0, **common)) * batch / together
         # a decoding step in the middle of the output stands for all of them: its time is linear in the context
         each = step_seconds(m, device, batch=batch, tokens=1, context=prompt + (output - 1) // 2, **common)
-        return first, each
+        return first, each, prefills
 
-    (work, net), (step, step_net) = run()
+    (work, net), (step, step_net), prefills = run()
     ttft, tpot = work + net, step + step_net
-    cycle = batch * ttft + (output - 1) * tpot  # every request of the batch is prefilled once, then all decode
+    cycle = prefills + (output - 1) * tpot  # every request of the batch is prefilled once, then all decode
     seconds = ttft + (output - 1) * tpot
     rate = batch * output / cycle
     busy = np.minimum(m.flop_per_token(prompt) * rate / (tp * device.rate(precision)) + of_weights / (tpot * device.bandwidth.value), 1.0)
 
     def again(**scale):
-        (a, b), (c, d) = run(device.scaled(**scale))
+        (a, b), (c, d), _ = run(device.scaled(**scale))
         return a + b + (output - 1) * (c + d)
 
     def slower_link(scale):

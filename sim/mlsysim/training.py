@@ -12,6 +12,7 @@ from ._check import amount
 from .collectives import all_gather, all_reduce, all_to_all
 from .efficiency import constants, draw, link_share, operator_times
 from .errors import RangeError, SimError, unknown
+from .graph import Graph, Op
 from .models import model as named
 from .result import Result, Term, require, total
 from .systems import Cluster, cluster
@@ -70,6 +71,15 @@ def activation_bytes(model, *, micro_batch, tokens, tp=1, recompute="none", sequ
     scores = 0.0 if flash or recompute == "selective" else m.heads * amount("tokens", tokens, "") * 2
     per_row = (inside + scores) / tp + around / (tp if sequence_parallel else 1)
     return (rows * per_row * bytes_per)[()]
+
+
+def loss(vocab, rows):
+    """The operators of a cross-entropy in fp32 on 16-bit logits: read and copied, log of the softmax read and written.
+
+    An fp32 number counts twice. Source: PyTorch, automatic mixed precision, operators that autocast to float32.
+    """
+    each = rows * vocab
+    return Graph([Op("loss", "vector", flop=5 * each, reads=3 * each, writes=4 * each)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +205,7 @@ def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, in
     # Work of one micro-batch: the layers of a stage, and the embedding and head that the last one has besides.
     shape = dict(batch=micro_batch, tokens=rows, context=(tokens - rows) // 2, tp=tp, flash=flash)
     layers = m.graph(head=False, logits="all", **shape)
-    whole = m.graph(logits="all", **shape)
+    whole = m.graph(logits="all", **shape) + loss(m.vocab / tp, micro_batch * rows)
     back_layers, back_whole = layers.backward(), whole.backward()
 
     def work(device, graph):
