@@ -32,14 +32,23 @@ _FAMILIES = {
         bert-base bert-large distilbert roberta-base roberta-large
     """,
     "vision": """
-        resnet-50
+        alexnet vgg-11 vgg-16 vgg-19 resnet-18 resnet-34 resnet-50 resnet-101 resnet-152 resnext-50 wide-resnet-50
+        densenet-121 mobilenet-v1 mobilenet-v2 mobilenet-v3-large efficientnet-b0 efficientnet-b4 vit-b-16 vit-b-32
+        vit-l-16 convnext-tiny
+    """,
+    "recommend": """
+        dlrm dlrm-dcnv2
+    """,
+    "diffusion": """
+        stable-diffusion-1.5 dit-xl-2
+    """,
+    "ssm": """
+        mamba-130m mamba-370m mamba-790m mamba-1.4b mamba-2.8b
     """,
     "tiny": """
-        mobilenet-v1-0.25 ds-cnn
+        mobilenet-v1-0.25 ds-cnn resnet-8 autoencoder
     """,
 }
-
-
 _HOME = {name: family for family, names in _FAMILIES.items() for name in names.split()}
 
 

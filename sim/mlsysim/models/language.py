@@ -29,7 +29,7 @@ def all():
     yield decoder("llama-3.2-1b", "Llama 3.2 1B", 16, 2048, 32, 8, 8192, 128_256, _META.format("llama3_2_1b"), "2024-09", tied=True)
     yield decoder("llama-3.2-3b", "Llama 3.2 3B", 28, 3072, 24, 8, 8192, 128_256, _META.format("llama3_2_3b"), "2024-09", tied=True)
     yield decoder("mistral-7b", "Mistral 7B", 32, 4096, 32, 8, 14_336, 32_000,
-                  "Jiang et al. 2023, Mistral 7B, arXiv 2310.06825, table 1; without the sliding window, as from version 0.2", "2023-10")  # fmt: skip
+                  "Jiang et al. 2023, arXiv 2310.06825, table 1; without the sliding window, as from version 0.2", "2023-10")  # fmt: skip
     for size, shape, tied in (("0.5b", (24, 896, 14, 2, 4864, 151_936), True), ("1.5b", (28, 1536, 12, 2, 8960, 151_936), True),
                               ("7b", (28, 3584, 28, 4, 18_944, 152_064), False), ("32b", (64, 5120, 40, 8, 27_648, 152_064), False),
                               ("72b", (80, 8192, 64, 8, 29_568, 152_064), False)):  # fmt: skip

@@ -1,18 +1,21 @@
 """Feed-forward networks layer by layer: parameters, MACs, activations and the graph follow from the layers alone."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, prod
+from math import prod
 
 from .._check import amount
 from ..graph import Graph, Op
+from .operators import refuse
 
 
 @dataclass(frozen=True)
 class Layer:
     """One layer on one input. m, n, k and groups are the GEMM that it is computed as; reads and writes are elements.
 
-    norms are elements that a normalisation and its activation pass over when they are not folded into the layer.
+    norms are elements that a normalisation and its activation pass over when they are not folded into the layer; live
+    counts what it reads and writes and all that later layers still need.
     """
 
     name: str
@@ -27,7 +30,7 @@ class Layer:
     reads: int = 0
     writes: int = 0
     norms: int = 0
-    times: int = 1
+    live: int = 0
 
     @property
     def work(self):
@@ -36,11 +39,11 @@ class Layer:
 
 @dataclass(frozen=True)
 class Net:
-    """A network of layers on inputs of one size. `norm` numbers a channel count as parameters (2, or 4 with statistics)."""
+    """A network of layers on inputs of one size; build() gives the layers when they are first needed."""
 
     name: str
     title: str
-    layers: tuple
+    build: Callable[[], tuple]
     input_bytes: int
     source: str
     date: str
@@ -48,8 +51,12 @@ class Net:
     unit: str = "image"
 
     @cached_property
+    def layers(self):
+        return tuple(self.build())
+
+    @cached_property
     def params(self):
-        return sum(layer.params * layer.times for layer in self.layers)
+        return sum(layer.params for layer in self.layers)
 
     @property
     def active_params(self):
@@ -57,8 +64,8 @@ class Net:
 
     @cached_property
     def macs(self):
-        """Multiply-adds of convolutions and matrix products for one input."""
-        return sum(layer.work * layer.times for layer in self.layers if layer.kind != "vector") / 2
+        """Multiply-adds of convolutions and matrix products, those of attention too, for one input."""
+        return sum(layer.work for layer in self.layers if layer.kind in ("gemm", "depthwise", "attention")) / 2
 
     @property
     def flop(self):
@@ -68,7 +75,19 @@ class Net:
     @cached_property
     def activations(self):
         """Outputs of convolutions and matrix products for one input."""
-        return sum(layer.writes * layer.times for layer in self.layers if layer.kind in ("gemm", "depthwise"))
+        return sum(layer.writes for layer in self.layers if layer.kind in ("gemm", "depthwise"))
+
+    @cached_property
+    def live(self):
+        """Elements that exist at a time for one input: the largest sum of what an operator reads and writes and what
+        later ones still need, such as the input of a residual block.
+        """
+        return max(layer.live for layer in self.layers)
+
+    def working(self, *, batch=1, **other):
+        """Elements of activations that exist at a time for `batch` inputs: in bytes at int8, the arena."""
+        refuse(self, other, "batch, fused")
+        return (self.live * amount("batch", batch, "", least=1, whole=True))[()]
 
     def traffic(self, bytes_per=2):
         """Bytes to and from memory for one input: each weight read once, each activation written and read once."""
@@ -77,58 +96,76 @@ class Net:
     def cached(self, **_):
         return 0
 
-    def graph(self, *, batch=1, fused=True):
+    def graph(self, *, batch=1, fused=True, **other):
         """The operators of one forward pass -> Graph. fused=False leaves normalisation and activation to passes of their
         own, as training does.
         """
+        refuse(self, other, "batch, fused")
         batch = amount("batch", batch, "", least=1, whole=True)
         ops = []
         for x in self.layers:
-            rows, groups = (x.m * batch, x.groups) if x.kind == "gemm" and x.groups == 1 else (x.m, x.groups * batch)
+            rows, groups = (x.m, x.groups * batch) if x.kind == "attention" else (x.m * batch, x.groups)
             ops.append(Op(x.name, x.kind, rows, x.n, x.k, groups, x.work * batch, x.weights, x.reads * batch,
-                          x.writes * batch, count=x.times))  # fmt: skip
+                          x.writes * batch, live=x.live * batch))  # fmt: skip
             if x.norms and not fused:
                 ops.append(Op(f"{x.name} norm", "vector", flop=8.0 * x.norms * batch, reads=2 * x.norms * batch,
-                              writes=x.norms * batch, count=x.times))  # fmt: skip
+                              writes=x.norms * batch))  # fmt: skip
         return Graph(ops, self.title)
 
 
-@dataclass
 class Stack:
-    """Builds the layers of a net, keeping track of the shape (channels, *sides) that flows through.
+    """Builds the layers of a net, keeping track of the shape (channels, *sides) that flows through and of what is kept.
 
     net = Stack((3, 224, 224)).conv(64, 7, 2).pool(3, 2) ... .layers
+
+    norm numbers a channel count as parameters of a convolution (2, or 4 with running statistics, 0 for none), bias one.
     """
 
-    shape: tuple
-    norm: int = 2
-    bias: bool = False
-    layers: list = field(default_factory=list)
+    def __init__(self, shape, norm=2, bias=False):
+        self.shape, self.norm, self.bias = shape, norm, bias
+        self.layers, self.kept = [], []  # kept: (which tensor, its shape)
+        self.tensor = 0
 
     @property
     def elements(self):
         return prod(self.shape)
 
-    def _add(self, name, shape, **numbers):
-        reads = numbers.pop("reads", self.elements)
-        self.shape = shape
-        self.layers.append(Layer(name, reads=reads, writes=self.elements, **numbers))
+    def _besides(self, *but):
+        """Elements of the kept tensors, each once, but for some."""
+        return sum(prod(shape) for tensor, shape in dict(self.kept).items() if tensor not in but)
+
+    def layer(self, name, shape, *, reads=None, **numbers):
+        """A layer that makes a tensor of `shape` of the one that flows."""
+        reads = self.elements if reads is None else reads
+        live = reads + prod(shape) + self._besides(self.tensor)
+        self.layers.append(Layer(name, reads=reads, writes=prod(shape), live=live, **numbers))
+        self.shape, self.tensor = shape, len(self.layers)
         return self
 
-    def _sides(self, kernel, stride, valid):
-        if valid:
-            return tuple((n - k) // stride + 1 for n, k in zip(self.shape[1:], kernel, strict=True))
-        return tuple(ceil(n / stride) for n in self.shape[1:])
+    def beside(self, name, m, n, k, bias=True):
+        """A product of something small that does not flow: (m, k) times (k, n)."""
+        live = m * (k + n) + self.elements + self._besides(self.tensor)
+        self.layers.append(Layer(name, "gemm", m, n, k, params=(k + bias) * n, weights=k * n, reads=m * k, writes=m * n, live=live))
+        return self
 
-    def conv(self, out, kernel=3, stride=1, *, groups=1, norm=None, bias=None, valid=False, name="conv"):
-        """A convolution and its normalisation (norm=0 for none); padded to ceil(side / stride) unless valid."""
+    def view(self, *shape):
+        self.shape = shape
+        return self
+
+    def _sides(self, kernel, stride, pad):
+        if pad is None:
+            return tuple(-(-n // stride) for n in self.shape[1:])
+        return tuple((n + 2 * pad - k) // stride + 1 for n, k in zip(self.shape[1:], kernel, strict=True))
+
+    def conv(self, out, kernel=3, stride=1, *, groups=1, norm=None, bias=None, pad=None, name="conv"):
+        """A convolution and its normalisation; padded to ceil(side / stride) if no pad is given."""
         norm, bias = self.norm if norm is None else norm, self.bias if bias is None else bias
         inner = self.shape[0] // groups
         kernel = kernel if isinstance(kernel, tuple) else (kernel,) * (len(self.shape) - 1)
-        window, sides = prod(kernel), self._sides(kernel, stride, valid)
+        window, sides = prod(kernel), self._sides(kernel, stride, pad)
         weights = out * inner * window
         depthwise = groups > 1 and inner == 1
-        return self._add(
+        return self.layer(
             "depthwise" if depthwise else name, (out, *sides), kind="depthwise" if depthwise else "gemm",
             m=prod(sides), n=out // groups, k=inner * window, groups=groups, weights=weights,
             params=weights + out * (norm + bias), norms=out * prod(sides) if norm else 0,
@@ -137,34 +174,70 @@ class Stack:
     def depthwise(self, kernel=3, stride=1, **options):
         return self.conv(self.shape[0], kernel, stride, groups=self.shape[0], **options)
 
-    def linear(self, out, *, bias=True, rows=1, name="linear"):
+    def linear(self, out, *, bias=True, rows=1, norm=0, name="linear"):
         """A matrix product on all elements, or on each of `rows` rows of them."""
         inner = self.elements // rows
-        return self._add(name, (out,) if rows == 1 else (rows, out), kind="gemm", m=rows, n=out, k=inner,
-                         weights=inner * out, params=(inner + bias) * out)  # fmt: skip
+        return self.layer(name, (out,) if rows == 1 else (rows, out), kind="gemm", m=rows, n=out, k=inner,
+                          weights=inner * out, params=(inner + bias + norm) * out)  # fmt: skip
 
-    def pool(self, kernel=2, stride=2, valid=False):
+    def pool(self, kernel=2, stride=2, pad=None):
         kernel = (kernel,) * (len(self.shape) - 1)
-        shape = (self.shape[0], *self._sides(kernel, stride, valid))
-        return self._add("pool", shape, kind="vector", flop=prod(shape) * prod(kernel))
+        shape = (self.shape[0], *self._sides(kernel, stride, pad))
+        return self.layer("pool", shape, kind="vector", flop=prod(shape) * prod(kernel))
 
     def global_pool(self):
-        return self._add("pool", (self.shape[0],), kind="vector", flop=self.elements)
+        return self.layer("pool", (self.shape[0],), kind="vector", flop=self.elements)
+
+    def normalise(self, channels=None):
+        """A normalisation that no product absorbs: layer, group, or batch normalisation ahead of a convolution."""
+        size = 2 * (channels or self.shape[0])
+        return self.layer("norm", self.shape, kind="vector", flop=8 * self.elements, params=size, weights=size)
+
+    # What flows past: kept until it is added, joined, or scaled.
+
+    def keep(self):
+        self.kept.append((self.tensor, self.shape))
+        return self
+
+    def project(self, out, stride=1, **options):
+        """A 1 x 1 convolution of what is kept, while what flows waits."""
+        tensor, shape = self.kept.pop()
+        waiting = prod(self.shape) + self._besides(tensor, self.tensor)
+        side = Stack(shape, self.norm, self.bias).conv(out, 1, stride, name="shortcut", **options)
+        made = side.layers[0]
+        self.layers.append(Layer(**{**vars(made), "live": made.live + waiting}))
+        self.kept.append((-len(self.layers), side.shape))
+        return self
+
+    def _join(self, name, shape, reads, flop):
+        self.kept.pop()
+        return self.layer(name, shape, reads=reads, kind="vector", flop=flop)
 
     def add(self):
         """A residual connection: reads two tensors, writes one."""
-        return self._add("add", self.shape, kind="vector", flop=self.elements, reads=2 * self.elements)
+        return self._join("add", self.shape, 2 * self.elements, self.elements)
 
-    def repeat(self, times, *steps):
-        """Each step, a function of the stack, `times` over; all rounds are layers of their own."""
-        for _ in range(times):
-            for step in steps:
-                step(self)
-        return self
+    def cat(self):
+        """Joins what is kept to what flows, along channels."""
+        shape = (self.shape[0] + self.kept[-1][1][0], *self.shape[1:])
+        return self._join("concatenate", shape, prod(shape), 0)
 
+    def excite(self, squeeze):
+        """Squeeze-and-excitation: each channel times a number that a small network makes of the means of all."""
+        self.keep()
+        channels, shape = self.shape[0], self.shape
+        self.global_pool().linear(squeeze, name="squeeze").linear(channels, name="excite")
+        return self._join("scale", shape, prod(shape) + channels, prod(shape))
 
-def shortcut(stack, at, out, stride, **options):
-    """A projection beside the main path: from the shape `at` to the shape that the stack has now."""
-    side = Stack(at, stack.norm, stack.bias).conv(out, 1, stride, name="shortcut", **options)
-    stack.layers.append(replace(side.layers[0]))
-    return stack
+    def attention(self, heads, *, keys=None, bias=True, out_bias=True, kv=None):
+        """Attention of rows (rows, width) to each other, or to `keys` rows of length kv from outside."""
+        rows, width = self.shape
+        if keys is None:
+            self.linear(3 * width, bias=bias, rows=rows, name="query, key, value")
+        else:
+            self.linear(width, bias=bias, rows=rows, name="query").beside("key, value", keys, 2 * width, kv, bias)
+        n = rows if keys is None else keys
+        reads = self.elements + (2 * keys * width if keys else 0)
+        self.layer("attention", (rows, width), reads=reads, kind="attention", m=rows, n=width // heads, k=n, groups=heads,
+                   flop=4.0 * rows * n * width)  # fmt: skip
+        return self.linear(width, bias=out_bias, rows=rows, name="attention output")
