@@ -19,6 +19,9 @@ _PUBLIC = {
     "roofline": "bounds",
     "Net": "models.nets",
     "Transformer": "models.transformer",
+    "Recommender": "models.recommend",
+    "StateSpace": "models.ssm",
+    "megatron": "models.gpt",
     "model": "models",
     "Device": "devices",
     "device": "devices",
@@ -60,7 +63,7 @@ _PUBLIC = {
 }
 _MODULES = (
     "bounds", "collectives", "constants", "devices", "efficiency", "errors", "graph", "llm", "models", "network",
-    "plot", "queueing", "result", "serving", "simulate", "solving", "systems", "tables", "training", "units",
+    "plan", "plot", "queueing", "result", "serving", "simulate", "solving", "sweep", "systems", "tables", "training", "units",
 )  # fmt: skip
 __all__ = sorted([*_PUBLIC, *_MODULES])
 
