@@ -235,6 +235,6 @@ def require(fits, allow, what, need, have, unit="B"):
         more = "" if fits.ndim == 0 else f" (worst of {need.size} that do not fit)"
         raise Infeasible(
             f"{what} needs {units.format(need[at], unit)}, there is {units.format(have[at], unit)}: "
-            f"{need[at] / have[at]:.3g} times too much{more}; allow_infeasible=True computes it all the same"
+            f"{need[at] / have[at]:.3g} times that{more}; allow_infeasible=True computes it all the same"
         )
     return fits[()]

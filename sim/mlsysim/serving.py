@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._check import amount
-from .collectives import all_reduce
+from .collectives import library_all_reduce
 from .devices import device as find
-from .efficiency import draw, link_share, operator_times, width
+from .efficiency import constants, draw, link_share, operator_times, width
 from .errors import Infeasible, SimError
 from .models import model as named
 from .result import Result, Term, require, total
@@ -57,7 +57,8 @@ def step_seconds(model, device, *, batch, tokens, context, tp=1, precision="fp16
         return seconds, 0.0
     each, count = m.reduced(batch=batch, tokens=tokens)
     rate = link.per_direction.value * link_share(link.kind)
-    return seconds, count * all_reduce(each * 2.0, tp, rate, latency=link.latency.value, algorithm="best")
+    start = constants(device.family).launch  # a collective is a kernel too
+    return seconds, count * (start + library_all_reduce(each * 2.0, tp, rate, latency=link.latency.value))
 
 
 def serve(model, device, *, batch=1, prompt=512, output=128, tp=1, precision="fp16", weights=None, cache=None,
@@ -88,7 +89,7 @@ def serve(model, device, *, batch=1, prompt=512, output=128, tp=1, precision="fp
     room = capacity * (1 - RESERVE) - of_weights
     if room <= 0 and not allow_infeasible:
         raise Infeasible(f"weights of {m.title} on {tp} x {device.title} need {format(of_weights, 'B')} a device, there is "
-                         f"{format(capacity * (1 - RESERVE), 'B')}: {of_weights / capacity / (1 - RESERVE):.3g} times too much; "
+                         f"{format(capacity * (1 - RESERVE), 'B')}: {of_weights / capacity / (1 - RESERVE):.3g} times that; "
                          "more tp or fewer bits a weight")  # fmt: skip
     memory = of_weights + batch * of_one + RESERVE * capacity
     fits = require(memory <= capacity, allow_infeasible, f"{m.title} with its requests on {tp} x {device.title}", memory, capacity)
