@@ -19,7 +19,7 @@ class Solution(Result):
     """One pass of a workload on one device.
 
     rate counts inputs (sequences, images) a second; mfu and mbu are shares of the printed peak and bandwidth; memory is
-    what weights, cached keys and values and the widest operator take, capacity what the device has.
+    what weights, cached keys and values and the activations of the widest operator take, capacity what the device has.
     """
 
     seconds: np.ndarray
@@ -69,8 +69,7 @@ def solve(workload, device, *, batch=1, precision="fp16", weights=None, cache=No
         model = named(workload)
         graph = graph_of(model, batch=batch, **shape)
         params, cached = model.params, model.cached(batch=batch, **shape)
-    widest = (graph.reads + graph.writes).max(axis=0) * one
-    memory = params * stored + cached * held + widest
+    memory = params / shape.get("tp", 1) * stored + cached * held + graph.working * one
     fits = require(memory <= device.storage, allow_infeasible, f"{graph.title} on {device.title}", memory, device.storage)
 
     def run(**scale):
