@@ -25,8 +25,8 @@
 # 4. tell what a graph keeps alive, when it is released, and when a write in place would make a gradient wrong;
 # 5. predict time and memory of a backward pass, and trade one for the other.
 #
-# **How to work.** Write code in place of `raise NotImplementedError()`, run the cell, run the check below it. Hidden cases
-# run when it is graded: other shapes and graphs, tensors used several times, strided views, no elements, NaN and
+# **How to work.** Write code in place of `raise NotImplementedError()`, run the cell, run the check below it. Hidden
+# cases run when it is graded: other shapes and graphs, tensors used several times, strided views, no elements, NaN and
 # infinity, long chains, wrong arguments. Each function is judged by itself; only two checks, which say so, look at
 # several at once. You need modules 01 to 04 as a user, and derivatives of one variable. Four hours are typical.
 
@@ -114,13 +114,14 @@ from tinytorch.tensor import Add, Cast, Div, Less, MatMul, Max, Mul, Permute, Sl
 # | one side | (9.261 - 8) / 0.1 = 12.61 | 0.61, shrinks with $h$ |
 # | both sides | (9.261 - 6.859) / 0.2 = 12.01 | 0.01, shrinks with $h^2$ |
 #
-# A smaller $h$ is not always better: $f$ is only known to about 16 digits, and dividing by $h$ magnifies the rounding. In
-# float64, $h = 10^{-6}$ leaves about nine right digits. In float32 no $h$ leaves more than three. It costs two runs for
-# each number, so it trains no network. But it knows nothing of rules or graphs, and so it will judge all that follow.
+# A smaller $h$ is not always better: $f$ is only known to about 16 digits, and dividing by $h$ magnifies the rounding.
+# In float64, $h = 10^{-6}$ leaves about nine right digits. In float32 no $h$ leaves more than three. It costs two runs
+# for each number, so it trains no network. But it knows nothing of rules or graphs, and so it will judge all that
+# follow.
 #
-# A function with many results needs one number to look at: the sum of its results, each times a weight. `gradient` holds
-# the weights, and here begins a convention that holds to the end of the notebook: *the gradient of a tensor* is the
-# slope of that one number, and it has the shape of the tensor.
+# A function with many results needs one number to look at: the sum of its results, each times a weight. `gradient`
+# holds the weights, and here begins a convention that holds to the end of the notebook: *the gradient of a tensor* is
+# the slope of that one number, and it has the shape of the tensor.
 #
 # **Exercise 1.1** Central differences for each element of each tensor. `f` takes tensors and returns a tensor. The
 # tensors that the caller gave must hold the same numbers afterwards, to the last bit, also while `f` runs.
@@ -195,8 +196,8 @@ def cases(rng):
 # ## 2. The chain rule on a graph
 #
 # Take $y = (a b + c) \, b$ at $a = 2, b = 3, c = 4$. In steps: $u = a b = 6$, then $v = u + c = 10$, then
-# $y = v b = 30$. Now walk back. Each line asks one operation only: if the slope of $y$ by your result is this, what is it
-# by your operands?
+# $y = v b = 30$. Now walk back. Each line asks one operation only: if the slope of $y$ by your result is this, what is
+# it by your operands?
 #
 # | step | known | rule | gives |
 # |---|---|---|---|
@@ -205,26 +206,26 @@ def cases(rng):
 # | $v = u + c$ | 3 | a sum passes it on | $u$: **3**; $c$: **3** |
 # | $u = a \, b$ | 3 | a factor gets the other factor | $a$: 3 · 3 = **9**; $b$: 3 · 2 = **6** |
 #
-# And $b$? Moving $b$ moves $y$ on two ways, and to first order the two effects add: 10 + 6 = **16**. Multiply out to check:
-# $y = a b^2 + c b$ has the slope $2ab + c = 16$. Three facts of this table are the whole module.
+# And $b$? Moving $b$ moves $y$ on two ways, and to first order the two effects add: 10 + 6 = **16**. Multiply out to
+# check: $y = a b^2 + c b$ has the slope $2ab + c = 16$. Three facts of this table are the whole module.
 #
-# 1. **A rule is local.** The product needs its operands' values and one incoming slope. It need not know what the rest of
-#    the graph computes. Formally a rule multiplies by the transpose of the operation's Jacobian matrix without ever
+# 1. **A rule is local.** The product needs its operands' values and one incoming slope. It need not know what the rest
+#    of the graph computes. Formally a rule multiplies by the transpose of the operation's Jacobian matrix without ever
 #    writing that matrix down.
-# 2. **Where a value fans out, slopes add.** Whoever keeps the 10 or the 6 alone gets a wrong answer, and in most networks
-#    still a plausible one.
+# 2. **Where a value fans out, slopes add.** Whoever keeps the 10 or the 6 alone gets a wrong answer, and in most
+#    networks still a plausible one.
 # 3. **Order matters.** The step $u = ab$ could start only when the gradient of $u$ was complete.
 #
-# Why backwards? Forwards works too: carry along with every value its slope by $a$. That costs one pass for each input, and
-# gives the slopes of all results by that one input. Backwards, one pass gives the slopes of one result by all inputs.
-# Training has one loss and a million weights.
+# Why backwards? Forwards works too: carry along with every value its slope by $a$. That costs one pass for each input,
+# and gives the slopes of all results by that one input. Backwards, one pass gives the slopes of one result by all
+# inputs. Training has one loss and a million weights.
 #
 # ## 3. Rules for single operations
 #
 # A rule is a method `backward(self, grad)`. `self` is the call of the operation: `self.saved` holds the arrays that
 # `forward` saw, `self.params` the keyword arguments. `grad` is the gradient of its result. It returns one gradient for
-# each operand. All of these are NumPy arrays, so that compiled kernels can do the work later. The price: gradients leave
-# no graph, and this engine has no second derivatives.
+# each operand. All of these are NumPy arrays, so that compiled kernels can do the work later. The price: gradients
+# leave no graph, and this engine has no second derivatives.
 #
 # **What must be saved?** The table above needs 3 and 10 for the products, and nothing at all for the sum. What a graph
 # keeps is what limits the size of models, so a rule declares what it `needs`, for each operand by itself:
@@ -237,8 +238,8 @@ def cases(rng):
 # | `a.max()` | operand 0 and the output | |
 # | `sigmoid(a)` | the output | |
 #
-# In `x * 2.0` only `x` requires a gradient, so only 2.0 is kept, and `x` can go. `self.wants` tells the rule which operands
-# require one. For others it returns `None`; what only they would have needed is `None` in `self.saved`.
+# In `x * 2.0` only `x` requires a gradient, so only 2.0 is kept, and `x` can go. `self.wants` tells the rule which
+# operands require one. For others it returns `None`; what only they would have needed is `None` in `self.saved`.
 
 # %%
 #| export
@@ -325,11 +326,12 @@ def same_backward(self, grad):
 
 
 # %% [markdown]
-# **Worked example**: `y = a / b` at $a = 6, b = 2$, so $y = 3$, with incoming gradient 1. If $a$ grows by 0.01, $y$ grows by
-# 0.005. If $b$ grows by 0.01, $y$ becomes $6 / 2.01 = 2.985$ and falls by 0.015. The gradients are 0.5 and -1.5.
+# **Worked example**: `y = a / b` at $a = 6, b = 2$, so $y = 3$, with incoming gradient 1. If $a$ grows by 0.01, $y$
+# grows by 0.005. If $b$ grows by 0.01, $y$ becomes $6 / 2.01 = 2.985$ and falls by 0.015. The gradients are 0.5 and
+# -1.5.
 #
-# **Exercises 3.1 and 3.2** The rules of product and quotient. The operands have been stretched to one shape when the rule
-# sees them; the sum that undoes the stretching comes later and is not your concern here.
+# **Exercises 3.1 and 3.2** The rules of product and quotient. The operands have been stretched to one shape when the
+# rule sees them; the sum that undoes the stretching comes later and is not your concern here.
 
 # %% solution="mul_backward"
 #| export
@@ -439,8 +441,8 @@ def cases(rng):
 #
 # Sums of float16 have the trap that you know from module 01: 5000 ones added in float16 are 2048.
 #
-# **Exercise 4.1** `unbroadcast`. The result has the dtype of `grad`. A gradient that cannot come from that shape is refused,
-# because it would mean that a rule is wrong.
+# **Exercise 4.1** `unbroadcast`. The result has the dtype of `grad`. A gradient that cannot come from that shape is
+# refused, because it would mean that a rule is wrong.
 
 # %% solution="unbroadcast"
 #| export
@@ -515,12 +517,12 @@ def cases(rng):
 # | [[1, 5], [7, 7]] | `sum(axis=1)` | [10, 20] | [[10, 10], [20, 20]] |
 # | [[1, 5], [7, 7]] | `max(axis=1)` | [10, 20] | [[0, 10], [10, 10]] |
 #
-# The second row of the second line has two maxima. At a tie the maximum has a kink and no single slope. Equal shares are a
-# choice that keeps the sum of the gradient, treats equals alike, and is that of PyTorch's `amax`. By the same rule a NaN,
-# which is the maximum of its row, takes the gradient of the row.
+# The second row of the second line has two maxima. At a tie the maximum has a kink and no single slope. Equal shares
+# are a choice that keeps the sum of the gradient, treats equals alike, and is that of PyTorch's `amax`. By the same
+# rule a NaN, which is the maximum of its row, takes the gradient of the row.
 #
-# **Exercises 5.1 and 5.2** `self.params` has `axes`, a tuple that may be empty, and `keepdims`. A result of `Sum` may be a
-# view that takes no memory of its own.
+# **Exercises 5.1 and 5.2** `self.params` has `axes`, a tuple that may be empty, and `keepdims`. A result of `Sum` may
+# be a view that takes no memory of its own.
 
 # %%
 #| export
@@ -628,20 +630,20 @@ def mean_backward(self, grad):
 # Now the product that networks are made of. **Worked example** with one row: $c = a B$, $a = (1, 2)$,
 # $B = \begin{pmatrix} 3 & 4 \\ 5 & 6 \end{pmatrix}$, $c = (13, 16)$, incoming gradient $g = (1, 10)$.
 #
-# * $a_0$ reaches $c_0$ with factor 3 and $c_1$ with factor 4: its gradient is $1 \cdot 3 + 10 \cdot 4 = 43$. For $a_1$ it is
-#   $1 \cdot 5 + 10 \cdot 6 = 65$.
+# * $a_0$ reaches $c_0$ with factor 3 and $c_1$ with factor 4: its gradient is $1 \cdot 3 + 10 \cdot 4 = 43$. For $a_1$
+#   it is $1 \cdot 5 + 10 \cdot 6 = 65$.
 # * $B_{ij}$ reaches only $c_j$, with factor $a_i$: the gradient of $B$ is
 #   $\begin{pmatrix} 1 & 10 \\ 2 & 20 \end{pmatrix}$.
 #
-# Shapes are a good guide for the rest: the gradients of a (M, K) and b (K, N) come from g (M, N), and have the shapes of a
-# and b. Count the work, too: each of the two gradients takes M·N·K multiply-adds, as many as the product itself.
+# Shapes are a good guide for the rest: the gradients of a (M, K) and b (K, N) come from g (M, N), and have the shapes
+# of a and b. Count the work, too: each of the two gradients takes M·N·K multiply-adds, as many as the product itself.
 #
 # Two things are left to think about. A vector on either side counts as a row or a column, and that axis is missing in
 # the result. And a batch of T × B rows against one weight matrix is the common case in a transformer: a gradient
 # (B, K, N) for weights (K, N), to be summed over B afterwards, would be B times as large as the weights.
 #
-# **Exercise 5.3** The rule of `MatMul`, with the vectors and batches of module 01. Axes of a batch that were stretched may
-# stay in what you return.
+# **Exercise 5.3** The rule of `MatMul`, with the vectors and batches of module 01. Axes of a batch that were stretched
+# may stay in what you return.
 
 # %% solution="matmul_backward"
 #| export
@@ -727,15 +729,16 @@ def cases(rng):
 # %% [markdown]
 # ## 6. Views
 #
-# A view moves no data, but its backward has to: the gradient of `x[1]` is zero in all rows but one. Every view takes each
-# element of its result from a place of its source. The backward puts it back there.
+# A view moves no data, but its backward has to: the gradient of `x[1]` is zero in all rows but one. Every view takes
+# each element of its result from a place of its source. The backward puts it back there.
 #
 # | y | incoming | gradient of x, shape (3,) |
 # |---|---|---|
 # | `x[1:]` | [10, 20] | [0, 10, 20] |
 # | `x[::-2]` | [10, 20] | [20, 0, 10] |
 #
-# `Reshape` and `Expand` are given: the second is broadcasting as an operation, and `unbroadcast` knows how to undo that.
+# `Reshape` and `Expand` are given: the second is broadcasting as an operation, and `unbroadcast` knows how to undo
+# that.
 
 # %%
 #| export
@@ -751,8 +754,8 @@ def expand_backward(self, grad):
 
 
 # %% [markdown]
-# **Exercises 6.1 and 6.2** `self.shapes[0]` is the shape of the source, `self.params` has `axes` for `Permute`, negative ones
-# among them, and for `Slice` a `key` of ints, slices and `None`, which NumPy understands as it is.
+# **Exercises 6.1 and 6.2** `self.shapes[0]` is the shape of the source, `self.params` has `axes` for `Permute`,
+# negative ones among them, and for `Slice` a `key` of ints, slices and `None`, which NumPy understands as it is.
 
 # %% solution="permute_backward"
 #| export
@@ -828,9 +831,10 @@ def cases(rng):
 # %% [markdown]
 # ## 7. The graph
 #
-# While operations run forwards, they leave the graph behind. `Function.apply` calls `Function.record(function, tensors,
-# output)` after each of them: the call with what it saved, its operands, its result. Recording makes a `Node` and hangs it
-# on the result as `output.grad_fn`. A tensor that no recorded operation made is a **leaf**; weights are leaves.
+# While operations run forwards, they leave the graph behind. `Function.apply` calls
+# `Function.record(function, tensors, output)` after each of them: the call with what it saved, its operands, its
+# result. Recording makes a `Node` and hangs it on the result as `output.grad_fn`. A tensor that no recorded operation
+# made is a **leaf**; weights are leaves.
 #
 # ```
 #   leaf a ──┐
@@ -840,8 +844,9 @@ def cases(rng):
 #            └──────────────────┘
 # ```
 #
-# Look at what a `Node` refers to: nodes and leaves, never a tensor in between. The tensor `a * b` of the example is gone
-# as soon as the sum is computed, unless a rule needs its values. The graph keeps what backward needs and nothing else.
+# Look at what a `Node` refers to: nodes and leaves, never a tensor in between. The tensor `a * b` of the example is
+# gone as soon as the sum is computed, unless a rule needs its values. The graph keeps what backward needs and nothing
+# else.
 #
 # `pull` is a whole step back at one node: it refuses what is not safe, hands the gradient to the rule, and lets your
 # `unbroadcast` bring each result to the shape of its operand. Gradients have the dtype of their tensors. Between two
@@ -931,8 +936,8 @@ class Node:
 
 
 # %% [markdown]
-# **Exercise 7.1** `record`. The four conditions and the three kinds of `inputs` are in the text above, in the docstring of
-# `Node`, and in this table. Recording is on except in the last row.
+# **Exercise 7.1** `record`. The four conditions and the three kinds of `inputs` are in the text above, in the
+# docstring of `Node`, and in this table. Recording is on except in the last row.
 #
 # | operation | result | inputs of its node |
 # |---|---|---|
@@ -1004,18 +1009,18 @@ def cases(rng):
 
 
 # %% [markdown]
-# Prediction needs no graph, and an optimizer must not write its updates into one. `no_grad` switches recording off, in two
-# forms:
+# Prediction needs no graph, and an optimizer must not write its updates into one. `no_grad` switches recording off, in
+# two forms:
 #
 # ```python
 # with no_grad():                     @no_grad()
 #     logits = model(images)          def evaluate(model, images): ...
 # ```
 #
-# **Exercise 7.2** What must hold: afterwards recording is as it was *before*, which need not be on; also when an exception
-# ends the block; also when a decorated function calls itself. One object may serve several blocks, one in another, and
-# in several threads at a time. Other threads are not concerned. A decorated function keeps its name and its result.
-# `is_grad_enabled` and `set_recording` above are per thread; build on them.
+# **Exercise 7.2** What must hold: afterwards recording is as it was *before*, which need not be on; also when an
+# exception ends the block; also when a decorated function calls itself. One object may serve several blocks, one in
+# another, and in several threads at a time. Other threads are not concerned. A decorated function keeps its name and
+# its result. `is_grad_enabled` and `set_recording` above are per thread; build on them.
 
 # %% solution="no_grad"
 #| export
@@ -1150,8 +1155,8 @@ def cases(rng):
 # ## 8. The walk back
 #
 # A node may be pulled when its gradient is complete: when every node that uses its result has been pulled. An order of
-# the nodes in which each stands *before* all nodes among its inputs is called topological. For the example of part 2 there
-# is one: last product, sum, first product. A diamond has two:
+# the nodes in which each stands *before* all nodes among its inputs is called topological. For the example of part 2
+# there is one: last product, sum, first product. A diamond has two:
 #
 # ```
 #          ┌── A ──┐
@@ -1159,10 +1164,10 @@ def cases(rng):
 #          └── B ──┘
 # ```
 #
-# Two traps lie in wait for the obvious program, which visits a node, then its inputs, then theirs. Without memory of where
-# it has been, it visits a node once for each *way* to it. In twenty layers of `x = x + x` these are a million ways, in sixty
-# more than it will ever walk. And written recursively it needs a Python call for each step of depth. Python stops at
-# about 1000 deep; a recurrent network over a long sequence, or a sum in a loop, is deeper.
+# Two traps lie in wait for the obvious program, which visits a node, then its inputs, then theirs. Without memory of
+# where it has been, it visits a node once for each *way* to it. In twenty layers of `x = x + x` these are a million
+# ways, in sixty more than it will ever walk. And written recursively it needs a Python call for each step of depth.
+# Python stops at about 1000 deep; a recurrent network over a long sequence, or a sum in a loop, is deeper.
 #
 # **Exercise 8.1** `topological_order`: any valid order, for graphs as deep as memory allows.
 
@@ -1230,13 +1235,13 @@ def cases(rng):
 
 
 # %% [markdown]
-# **Exercise 8.2** `propagate` walks the order. A node is pulled when its turn comes, with the sum of all that arrived for it.
-# What arrives for a leaf is collected and returned. Three things deserve care:
+# **Exercise 8.2** `propagate` walks the order. A node is pulled when its turn comes, with the sum of all that arrived
+# for it. What arrives for a leaf is collected and returned. Three things deserve care:
 #
-# * The arrays are not yours. `Add` hands one and the same array to both of its operands, so adding to it in place changes
-#   a gradient of somebody else.
-# * `pull` returns `None` for operands that want no gradient, and a rule may do so for any. A node to which nothing arrives
-#   is not pulled.
+# * The arrays are not yours. `Add` hands one and the same array to both of its operands, so adding to it in place
+#   changes a gradient of somebody else.
+# * `pull` returns `None` for operands that want no gradient, and a rule may do so for any. A node to which nothing
+#   arrives is not pulled.
 # * `node.release()` frees what the node saved. Called at once, the memory of the graph shrinks while gradients
 #   grow. With `retain_graph` no node is released.
 
@@ -1335,16 +1340,16 @@ def cases(rng):
 # %% [markdown]
 # ## 9. Both ends
 #
-# At the root, somebody has to say what the first gradient is. A loss of one element starts with 1. Anything larger has no
-# single slope, and a caller who means the sum should say so. At the leaves, gradients arrive as arrays and become
+# At the root, somebody has to say what the first gradient is. A loss of one element starts with 1. Anything larger has
+# no single slope, and a caller who means the sum should say so. At the leaves, gradients arrive as arrays and become
 # `leaf.grad`.
 #
-# `.grad` is *added to*, not replaced. Two calls of `backward` leave the sum of two gradients: a batch that does not fit into
-# memory is cut in two, and the optimizer sees the whole. The other side of it is that a training loop which forgets
-# `zero_grad` trains on the sum of all steps so far.
+# `.grad` is *added to*, not replaced. Two calls of `backward` leave the sum of two gradients: a batch that does not
+# fit into memory is cut in two, and the optimizer sees the whole. The other side of it is that a training loop which
+# forgets `zero_grad` trains on the sum of all steps so far.
 #
-# **Exercises 9.1 and 9.2** `accumulate` and `first_gradient`. An optimizer or a logger may hold `leaf.grad`; it is to see
-# later sums as well, and no array of the engine may change under anybody's hands because of it.
+# **Exercises 9.1 and 9.2** `accumulate` and `first_gradient`. An optimizer or a logger may hold `leaf.grad`; it is to
+# see later sums as well, and no array of the engine may change under anybody's hands because of it.
 
 # %% solution="accumulate"
 #| export
@@ -1452,7 +1457,8 @@ def cases(rng):
 # ### Writes in place
 #
 # A rule uses values that were saved during the forward pass. It saved no copies: that would double the memory. So a
-# write in place between forward and backward changes what the rule sees, and the gradient is wrong without a sign of it:
+# write in place between forward and backward changes what the rule sees, and the gradient is wrong without a sign of
+# it:
 #
 # ```python
 # y = (w * x).sum()      # keeps x, to compute the gradient for w
@@ -1463,17 +1469,17 @@ def cases(rng):
 # `Storage.version` of module 01 counts writes. A node remembers the version of each storage that it keeps, and your
 # `check_versions` compares.
 #
-# There is a second rule, checked when a write happens. If a tensor that requires grad is overwritten, then its history no
-# longer tells how its values came about: `w.fill_(1)` has the slope 0 by what was in `w` before. And values that require
-# grad lose their history when they are written into a plain tensor. PyTorch refuses the first for leaves and repairs the
-# history in other cases, at the price of much bookkeeping. Here both are refused while recording is on. Under `no_grad`
-# everything is allowed: that is how an optimizer moves weights.
+# There is a second rule, checked when a write happens. If a tensor that requires grad is overwritten, then its history
+# no longer tells how its values came about: `w.fill_(1)` has the slope 0 by what was in `w` before. And values that
+# require grad lose their history when they are written into a plain tensor. PyTorch refuses the first for leaves and
+# repairs the history in other cases, at the price of much bookkeeping. Here both are refused while recording is on.
+# Under `no_grad` everything is allowed: that is how an optimizer moves weights.
 #
 # ### Hooks
 #
-# `t.register_hook(f)` calls `f` with the gradient of `t` in each backward, when it is complete. `f` may look at it, or return
-# another in its place: clipping, logging, and finding out where NaN begins are all done so. Several hooks run in the
-# order in which they came, each with what the one before left.
+# `t.register_hook(f)` calls `f` with the gradient of `t` in each backward, when it is complete. `f` may look at it, or
+# return another in its place: clipping, logging, and finding out where NaN begins are all done so. Several hooks run
+# in the order in which they came, each with what the one before left.
 #
 # **Exercises 10.1 to 10.3**
 
@@ -1702,8 +1708,8 @@ def retain_grad(self):
 # %% [markdown]
 # ## 11. The engine
 #
-# `backward` puts your functions together. Read it: it is the table of part 2 as a program. `detach` is the way out of the
-# graph: the same storage, no history. `install` hands everything to `Function` and `Tensor`.
+# `backward` puts your functions together. Read it: it is the table of part 2 as a program. `detach` is the way out of
+# the graph: the same storage, no history. `install` hands everything to `Function` and `Tensor`.
 
 # %%
 #| export
@@ -1818,8 +1824,9 @@ def installed():
 
 
 # %% [markdown]
-# The check runs random programs through the whole engine. It uses operations whose rules are given, so it looks at `record`,
-# `unbroadcast`, `check_versions`, `topological_order`, `propagate`, `accumulate` and `first_gradient`, all seven together.
+# The check runs random programs through the whole engine. It uses operations whose rules are given, so it looks at
+# `record`, `unbroadcast`, `check_versions`, `topological_order`, `propagate`, `accumulate` and `first_gradient`, all
+# seven together.
 
 # %% check="engine" points=4 covers="record,unbroadcast,check_versions,topological_order,propagate,accumulate,first_gradient"
 OPERATIONS = {
@@ -1977,19 +1984,20 @@ print("a.grad, b.grad, c.grad:", a.grad.item(), b.grad.item(), c.grad.item())
 # %% [markdown]
 # ## 12. Activations and losses
 #
-# Most activations act on single elements, so their rule is a product with the slope. For the sigmoid, $y = 1 / (1 + e^{-x})$,
-# the slope is $y' = y (1 - y)$. It can be had from the output: the input need not be kept.
+# Most activations act on single elements, so their rule is a product with the slope. For the sigmoid,
+# $y = 1 / (1 + e^{-x})$, the slope is $y' = y (1 - y)$. It can be had from the output: the input need not be kept.
 #
 # Softmax mixes a row: each $y_i$ depends on each $x_j$. With $y_i = e^{x_i} / \sum_k e^{x_k}$,
 #
 # $$\frac{\partial y_i}{\partial x_j} = y_i (\delta_{ij} - y_j)$$
 #
-# which is a matrix of C × C for a row of C classes. The rule never builds it. **Worked example**: $y = (0.5, 0.25, 0.25)$,
-# incoming $g = (1, 0, 0)$. The gradient is $(0.25, -0.125, -0.125)$: raising $x_0$ raises $y_0$ at 0.25, raising $x_1$ lowers
-# it at 0.125. It sums to 0, as it must: adding 1 to all of $x$ changes nothing.
+# which is a matrix of C × C for a row of C classes. The rule never builds it. **Worked example**:
+# $y = (0.5, 0.25, 0.25)$, incoming $g = (1, 0, 0)$. The gradient is $(0.25, -0.125, -0.125)$: raising $x_0$ raises
+# $y_0$ at 0.25, raising $x_1$ lowers it at 0.125. It sums to 0, as it must: adding 1 to all of $x$ changes nothing.
 #
 # The rules of the other activations are given. Two remarks on them: ReLU selects with `np.where` and does not multiply
-# by 0, since infinity times 0 is NaN. GELU needs $x$ itself, because it is not monotonic: the output does not tell the input.
+# by 0, since infinity times 0 is NaN. GELU needs $x$ itself, because it is not monotonic: the output does not tell the
+# input.
 
 # %%
 #| export
@@ -2142,25 +2150,25 @@ def bce_with_logits_backward(self, grad):
 
 
 # %% [markdown]
-# Cross entropy is a logarithm of a softmax, picked at a label. Each of the three has a rule of its own, but together they
-# collapse: with logits $z$, probabilities $p$ and label $t$, the loss $-\ln p_t$ has the gradient
+# Cross entropy is a logarithm of a softmax, picked at a label. Each of the three has a rule of its own, but together
+# they collapse: with logits $z$, probabilities $p$ and label $t$, the loss $-\ln p_t$ has the gradient
 #
 # $$\frac{\partial}{\partial z_k} \left( -\ln p_t \right) = p_k - [k = t]$$
 #
 # and no division by a probability that may be 0. **Worked example**: $p = (0.7, 0.2, 0.1)$, label 1. The gradient is
 # $(0.7, -0.8, 0.1)$: push the right logit up and each other down by as much as it was believed.
 #
-# The options of module 04 decide what else stands before it. With $w$ the weights of classes ($1$ without), $s$ the label
-# smoothing and $C$ classes, one position of label $t$ has the loss
+# The options of module 04 decide what else stands before it. With $w$ the weights of classes ($1$ without), $s$ the
+# label smoothing and $C$ classes, one position of label $t$ has the loss
 #
 # $$-(1 - s) \, w_t \ln p_t - \frac{s}{C} \sum_k w_k \ln p_k$$
 #
 # "sum" adds up the positions, "mean" then divides by the sum of $w_t$ over those positions whose label is not
-# `ignore_index`. Positions whose label is have gradient 0 whatever their logits hold, and their label may be no class at
-# all.
+# `ignore_index`. Positions whose label is have gradient 0 whatever their logits hold, and their label may be no class
+# at all.
 #
-# **Exercise 12.3** The gradient for the logits; labels have none. From module 04, `losses.log_sum_exp(logits)` gives the
-# logarithm of the sum of $e^{z_k}$ over axis 1 in two parts that add up to it.
+# **Exercise 12.3** The gradient for the logits; labels have none. From module 04, `losses.log_sum_exp(logits)` gives
+# the logarithm of the sum of $e^{z_k}$ over axis 1 in two parts that add up to it.
 
 # %% solution="cross_entropy_backward"
 #| export
@@ -2408,7 +2416,7 @@ def run(weights, h):
     return h.mean()
 
 
-def forward_and_backward(weights, x, repeat=5):
+def forward_and_backward(weights, x, repeat=11):
     """Best times of both passes, in seconds."""
     there, back = [], []
     for _ in range(repeat):
@@ -2431,13 +2439,13 @@ with no_grad():
 
 
 # %% [markdown]
-# Each product has two products in its backward, except in the first layer, where nobody wants the gradient of the batch:
-# 2 - 1/6 times the arithmetic. The rest of the difference is what moves memory but does not multiply: ReLU's selection, and
-# copying each gradient into `.grad`. A rule of thumb follows that is good to remember: a training step costs three
-# forward passes.
+# Each product has two products in its backward, except in the first layer, where nobody wants the gradient of the
+# batch: 2 - 1/6 times the arithmetic. The rest of the difference is what moves memory but does not multiply: ReLU's
+# selection, and copying each gradient into `.grad`. A rule of thumb follows that is good to remember: a training step
+# costs three forward passes.
 #
-# How would nudging do? A forward pass of the network of 101,770 weights may take 1.5 ms. **How long do central differences
-# take for one gradient?**
+# How would nudging do? A forward pass of the network of 101,770 weights may take 1.5 ms. **How long do central
+# differences take for one gradient?**
 
 # %% answer="nudging_time" points=2
 nudging_time = ""  # a number with its unit, such as "90 s"
@@ -2461,8 +2469,9 @@ def key(v):
 # %% [markdown]
 # ### 13.2 The price of a record
 #
-# For large arrays the graph costs nothing beside the arithmetic. For scalars it is the other way round. One operation on
-# a tensor of a single element takes some microseconds without recording. **How many seconds does recording add to it?**
+# For large arrays the graph costs nothing beside the arithmetic. For scalars it is the other way round. One operation
+# on a tensor of a single element takes some microseconds without recording. **How many seconds does recording add to
+# it?**
 
 # %% predict="record_time" points=1 unit="s"
 # predict("record_time", "number us", low="number us", high="number us")
@@ -2560,21 +2569,21 @@ y.backward()
 print(f"backward() gave back {mib(before - Storage.live_bytes).strip()} of the graph of y, which still exists")
 
 # %% [markdown]
-# Inference holds two activations at a time however deep the network is. Training holds one for each layer, until the way
-# back has passed it. The last line is `release` at work: `y` lives on, its graph does not.
+# Inference holds two activations at a time however deep the network is. Training holds one for each layer, until the
+# way back has passed it. The last line is `release` at work: `y` lives on, its graph does not.
 #
 # ## 14. Checkpoints: time for memory
 #
-# Activations grow with depth, so they decide how deep a network fits into memory. `checkpoint(f, x)` computes `f(x)` and
-# keeps `x` and nothing in between; when the gradient arrives, it computes `f(x)` again, this time recorded, and walks back
-# through that. Cut a network of $n$ layers into $\sqrt n$ segments of $\sqrt n$ layers: $\sqrt n$ inputs are kept, and while
-# one segment is walked its $\sqrt n$ activations.
+# Activations grow with depth, so they decide how deep a network fits into memory. `checkpoint(f, x)` computes `f(x)`
+# and keeps `x` and nothing in between; when the gradient arrives, it computes `f(x)` again, this time recorded, and
+# walks back through that. Cut a network of $n$ layers into $\sqrt n$ segments of $\sqrt n$ layers: $\sqrt n$ inputs
+# are kept, and while one segment is walked its $\sqrt n$ activations.
 #
 # **Worked example**: 16 layers of 1 MiB activations keep 16 MiB. In 4 segments of 4 layers they keep 4 inputs, and 4
 # activations for a short time: 8 MiB. The price is one more forward pass: a step of 1 + 2 becomes 2 + 2 units.
 #
-# The second run must be the same computation as the first. With dropout it is not, unless the random numbers are the same:
-# a gradient for another network would come out, and nothing would look wrong.
+# The second run must be the same computation as the first. With dropout it is not, unless the random numbers are the
+# same: a gradient for another network would come out, and nothing would look wrong.
 #
 # `Checkpoint` and `checkpoint` are given. They run the function, keep operands and the states of random generators
 # (`generator.bit_generator.state`, which can be read and set), and make one node of it all.
@@ -2634,10 +2643,11 @@ def generators_of(function, rng=()):
 
 
 # %% [markdown]
-# **Exercise 14.1** `recompute`, which is this node's rule. What must hold: the operands of the second run are not part of
-# the outer graph, whose turn comes later. Parameters that the function uses by itself get their gradients too. Random
-# generators and recording are afterwards as they were before, also if the function raises an error. An operand to which
-# no gradient arrives gets `None`. The check runs your engine, so it needs the functions of parts 7 to 10 as well.
+# **Exercise 14.1** `recompute`, which is this node's rule. What must hold: the operands of the second run are not part
+# of the outer graph, whose turn comes later. Parameters that the function uses by itself get their gradients too.
+# Random generators and recording are afterwards as they were before, also if the function raises an error. An operand
+# to which no gradient arrives gets `None`. The check runs your engine, so it needs the functions of parts 7 to 10 as
+# well.
 
 # %% solution="recompute"
 #| export
@@ -2728,8 +2738,8 @@ def cases(rng):
 
 
 # %% [markdown]
-# A network of 64 layers of 64 × 64, with a batch of 1024 rows, is cut into 8 segments of 8. **By what factor does the peak
-# of what storages hold shrink?**
+# A network of 64 layers of 64 × 64, with a batch of 1024 rows, is cut into 8 segments of 8. **By what factor does the
+# peak of what storages hold shrink?**
 
 # %% predict="checkpoint_peak" points=1
 # predict("checkpoint_peak", "number", low="number", high="number")
@@ -2799,36 +2809,36 @@ if __name__ != "__main__":  # a notebook calls install() itself
 # Answer in your own words in the cell below.
 
 # %% [markdown] rubric="growing_loss" points=4
-# A training loop reports the mean loss: `total = total + loss` after each `loss.backward()`, with `total = Tensor(0.0)` at the
-# start, and `print(total.item() / steps)` at the end. The losses are right. But memory grows from step to step, although the
-# graph of each `loss` is released by its backward. A colleague changes the loop to `total.backward()` once at the end,
-# without the calls in between; now the same loop stops with too little memory after a few hundred steps.
-# In eight to twelve sentences: say what the first version keeps alive, and why that is little for each step; what the
-# second keeps, with a formula for a network of $n$ layers, batch N, width M; whether the two give the same `.grad`; which
-# repair the first needs; and when one would want the second on purpose.
+# A training loop reports the mean loss: `total = total + loss` after each `loss.backward()`, with
+# `total = Tensor(0.0)` at the start, and `print(total.item() / steps)` at the end. The losses are right. But memory
+# grows from step to step, although the graph of each `loss` is released by its backward. A colleague changes the loop
+# to `total.backward()` once at the end, without the calls in between; now the same loop stops with too little memory
+# after a few hundred steps. In eight to twelve sentences: say what the first version keeps alive, and why that is
+# little for each step; what the second keeps, with a formula for a network of $n$ layers, batch N, width M; whether
+# the two give the same `.grad`; which repair the first needs; and when one would want the second on purpose.
 #
 # ### BEGIN MARK SCHEME
 # One point each:
 #
-# 1. First version: `total` is part of a graph; each addition leaves a node whose inputs are the node before and that of
-#    `loss`, which backward released: nodes of some hundred bytes, no arrays (`Add` needs nothing). They form a chain as long
-#    as the training.
+# 1. First version: `total` is part of a graph; each addition leaves a node whose inputs are the node before and that
+#    of `loss`, which backward released: nodes of some hundred bytes, no arrays (`Add` needs nothing). They form a
+#    chain as long as the training.
 # 2. Second version: nothing is released before the end, so all activations of all steps are alive: about n·N·M·4 B for
 #    each step (float32), times the number of steps.
 # 3. The same `.grad`, the sum over steps, up to rounding, provided that the weights do not change in between; if an
 #    optimizer steps in between, the second version raises an error, since saved weights were overwritten (versions).
-# 4. Repair: add numbers, `total += loss.item()`, or `loss.detach()`, or do it under `no_grad`. The second is wanted when the
-#    terms need one joint gradient and share a part of the graph: several losses on one forward pass, which one walk
-#    serves at the price of one.
+# 4. Repair: add numbers, `total += loss.item()`, or `loss.detach()`, or do it under `no_grad`. The second is wanted
+#    when the terms need one joint gradient and share a part of the graph: several losses on one forward pass, which
+#    one walk serves at the price of one.
 # ### END MARK SCHEME
 
 # %% [markdown]
 # ## Summary
 #
-# An operation leaves behind what its rule needs, and where its gradients go. One walk in topological order, each node once
-# with its complete gradient, gives the slopes by all leaves for about two forward passes. Fan-out is a sum, and
-# broadcasting is fan-out. Memory is what rules keep: they are released on the way back, and can be computed twice instead
-# of kept.
+# An operation leaves behind what its rule needs, and where its gradients go. One walk in topological order, each node
+# once with its complete gradient, gives the slopes by all leaves for about two forward passes. Fan-out is a sum, and
+# broadcasting is fan-out. Memory is what rules keep: they are released on the way back, and can be computed twice
+# instead of kept.
 #
 # | here | PyTorch |
 # |---|---|
@@ -2843,6 +2853,6 @@ if __name__ != "__main__":  # a notebook calls install() itself
 # | `gradcheck` | `torch.autograd.gradcheck` |
 # | `checkpoint` | `torch.utils.checkpoint.checkpoint` with `use_reentrant=True`; the random state is kept likewise |
 #
-# A `Function` of a later module defines `backward` beside `forward`, and `needs` if it can do without some operands. Module
-# 07 takes the gradients and moves the weights. Its first lesson is that the direction in which a loss falls fastest is
-# not the direction in which it falls furthest.
+# A `Function` of a later module defines `backward` beside `forward`, and `needs` if it can do without some operands.
+# Module 07 takes the gradients and moves the weights. Its first lesson is that the direction in which a loss falls
+# fastest is not the direction in which it falls furthest.
