@@ -27,10 +27,15 @@ def _ring(size, n, bandwidth, latency):
 
 
 def _tree(size, n, bandwidth, latency, share=None):
-    """Up and down a binary tree, cut into the best number of pieces; an inner node has two children to serve."""
+    """Up and down a binary tree, cut into the best number of pieces; an inner node has two children to serve.
+
+    k pieces take 2 (levels + k - 1) steps of latency + stream / 2k, which is least at the k below.
+    """
     levels = np.ceil(np.log2(n))
     stream = 4 * (np.where(n > 1, 1.0, 0.0) if share is None else share) * size / bandwidth
-    return 2 * levels * latency + stream + np.sqrt(4 * levels * latency * stream)  # the root fills and drains the pipe
+    fill = np.maximum(levels - 1, 0)
+    pieces = np.maximum(np.sqrt(fill * stream / np.maximum(2 * latency, 1e-30)), 1.0)
+    return 2 * (fill + np.where(n > 1, pieces, 0.0)) * latency + stream * (1 + fill / pieces)
 
 
 def _double_tree(size, n, bandwidth, latency):
@@ -58,6 +63,21 @@ def all_reduce(size, devices, bandwidth, *, latency=0.0, algorithm="ring"):
     if algorithm not in _ALL_REDUCE:
         raise unknown("algorithm", algorithm, [*ALGORITHMS, "best"])
     return _ALL_REDUCE[algorithm](*given)[()]
+
+
+# A library sends short messages with flags beside the data, which is quick to start and wastes rate, long ones without:
+# latency and share of the rate of its protocols, relative to the quickest and to the one with the full rate.
+PROTOCOLS = ((1.0, 0.5), (3.2, 120 / 128), (5.7, 1.0))
+
+
+def library_all_reduce(size, devices, bandwidth, *, latency=0.0):
+    """Seconds of an all-reduce by a library that picks the best algorithm and protocol; latency is that of the quickest.
+
+    Source: NVIDIA NCCL 2.19, src/graph/tuning.cc: LL, LL128 and Simple on NVLink.
+    """
+    times = [all_reduce(size, devices, np.asarray(bandwidth) * share, latency=np.asarray(latency) * slower, algorithm="best")
+             for slower, share in PROTOCOLS]  # fmt: skip
+    return np.minimum.reduce(times)[()]
 
 
 def all_gather(size, devices, bandwidth, *, latency=0.0):
