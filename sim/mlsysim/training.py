@@ -10,12 +10,13 @@ import numpy as np
 
 from ._check import amount
 from .collectives import all_gather, all_reduce, all_to_all
-from .efficiency import constants, draw, link_share, operator_times
+from .efficiency import constants, draw, operator_times
 from .errors import RangeError, SimError, unknown
 from .graph import Graph, Op
 from .models import model as named
 from .result import Result, Term, require, total
 from .systems import Cluster, cluster
+from .topology import links
 
 RECOMPUTE = ("none", "selective", "full")
 
@@ -118,31 +119,6 @@ def _whole(name, value):
     return int(amount(name, value, "", least=1, whole=True))
 
 
-@dataclass(frozen=True)
-class Links:
-    """Bandwidth (B/s per device and direction) and latency of a group of ranks: inside a node, or across nodes."""
-
-    bandwidth: float
-    latency: float
-    inside: bool
-
-
-def links(on, ranks, stride, ring=False):
-    """What a group of `ranks` devices, `stride` apart, talks over: the node's fabric while all of them are in one node.
-
-    Across nodes each device has its part of the cards. A ring enters and leaves a node once, and as many rings as the
-    group has devices in a node run side by side: with ring=True the rate is that of all their cards, or of the node's
-    fabric if that is less.
-    """
-    node = on.node
-    near = node.scale_up.per_direction.value * link_share(node.scale_up.kind)
-    if ranks * stride <= node.count:
-        return Links(near, node.scale_up.latency.value, True)
-    far = node.scale_out_rate / node.count / on.oversubscription * link_share(node.scale_out.kind)
-    together = max(node.count // stride, 1) if ring else 1
-    return Links(far if together == 1 else min(far * together, near), node.scale_out.latency.value, False)
-
-
 def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, interleave=1, zero=0, recompute="none",
           sequence_parallel=False, flash=True, precision="bf16", overlap=True, run_tokens=None, allow_infeasible=False):  # fmt: skip
     """One step of training `batch` sequences of `tokens` tokens on a Cluster -> Training.
@@ -228,11 +204,11 @@ def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, in
         context = np.maximum(context - (ahead + behind) * 0.5, 0.0)
         # expert parallelism: tokens to their experts and back, each way
         moe = m.layers - m.dense_layers if m.experts else 0
-        far = links(on, ep, tp * cp)
+        far = links(on, ep, tp * cp, pattern="all-to-all")
         routed = 2.0 * micro_batch * rows * m.active * m.width / tp
         experts = 4 * all_to_all(routed, ep, far.bandwidth, latency=far.latency) * moe / pp if ep > 1 else 0.0
         # pipeline: activations to the next stage, gradients back; interleaved chunks send each time
-        hop = links(on, pp, tp * cp * dp)
+        hop = links(on, pp, tp * cp * dp, pattern="halves")
         sent = 2.0 * micro_batch * rows * m.width / (tp if sequence_parallel or tp > 1 else 1)
         send = 2 * interleave * (hop.latency + sent / hop.bandwidth) if pp > 1 else 0.0
         one = ahead + behind + again + tensor + context + experts + send
