@@ -20,7 +20,9 @@ from .graph import KINDS
 # Rows and columns of an output tile. Small ones for small matrices; a library picks the best, and so does this.
 TILES = np.array([(256, 128), (128, 256), (128, 128), (128, 64), (64, 128), (64, 64), (64, 32), (16, 128), (16, 64)], float)
 SPLIT = 512.0  # a product with few tiles is cut along k too, into parts of at least this length
-BYTES = {"fp64": 8.0, "fp32": 4.0, "tf32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5, "fp4": 0.5}
+# int4-g32: a 16-bit scale and offset for every 32 weights besides, int4-g128 for every 128.
+BYTES = {"fp64": 8.0, "fp32": 4.0, "tf32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5, "fp4": 0.5,
+         "int4-g32": 0.5 + 4 / 32, "int4-g128": 0.5 + 4 / 128}  # fmt: skip
 PRODUCT = np.array([k in ("gemm", "attention") for k in KINDS])
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ._check import amount
-from .collectives import all_gather, all_reduce, all_to_all
+from .collectives import all_gather, all_to_all, library_all_reduce
 from .efficiency import constants, draw, operator_times
 from .errors import RangeError, SimError, unknown
 from .graph import Graph, Op
@@ -195,7 +195,8 @@ def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, in
         # tensor parallelism: two all-reduces a layer each way, and again when the layer is computed again
         each, count = m.reduced(batch=micro_batch, tokens=rows)
         near = links(on, tp, 1)
-        reduce = all_reduce(each * 2.0, tp, near.bandwidth, latency=near.latency, algorithm="ring") if tp > 1 else 0.0
+        start = constants(device.family).launch  # a collective is a kernel too
+        reduce = start + library_all_reduce(each * 2.0, tp, near.bandwidth, latency=near.latency) if tp > 1 else 0.0
         tensor = reduce * count / pp * (3 if recompute == "full" else 2)
         # context parallelism: keys and values go round the ring while attention works on those that are here
         around = links(on, cp, tp)

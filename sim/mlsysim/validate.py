@@ -247,3 +247,105 @@ def validate(which="heldout", folder=FOLDER):
     """Predict every row of a list -> Report."""
     found = rows(which, folder)
     return Report(which, found, np.array([predict(row) for row in found]))
+
+
+# The fit: a family's six constants, on the calibration rows of its devices, with priors that keep them physical.
+
+BOUNDS = {"compute": (0.1, 1.0), "tile": (1.0, 64.0), "inner": (4.0, 512.0), "memory": (0.3, 1.0), "launch": (1e-6, 50e-6),
+          "attention": (0.2, 1.0)}  # fmt: skip
+DEFAULT = Constants(compute=0.75, tile=12.0, inner=64.0, memory=0.80, launch=6e-6, attention=0.75)
+WIDTH = {"compute": 0.35, "tile": 0.5, "inner": 0.5, "memory": 0.15, "launch": 0.7, "attention": 0.35}  # of ln, 1 sigma
+SHARE, SHARE_WIDTH = 0.80, 0.15  # of a link
+ERROR = 0.10  # 1 sigma of ln(predicted / published): what a model of this kind may miss by
+
+
+def minimise(f, start, step=0.2, steps=400):
+    """The lowest point found by the simplex of Nelder and Mead 1965, always the same for the same f and start."""
+    start = np.asarray(start, float)
+    simplex = np.vstack([start, start + step * np.eye(len(start))])
+    values = np.array([f(x) for x in simplex])
+    for _ in range(steps):
+        order = np.argsort(values, kind="stable")
+        simplex, values = simplex[order], values[order]
+        if values[-1] - values[0] < 1e-6 * (1 + abs(values[0])):
+            break
+        centre = simplex[:-1].mean(axis=0)
+        away = centre - simplex[-1]
+        tried = centre + away
+        at = f(tried)
+        if at < values[0]:
+            further = centre + 2 * away
+            beyond = f(further)
+            simplex[-1], values[-1] = (further, beyond) if beyond < at else (tried, at)
+        elif at < values[-2]:
+            simplex[-1], values[-1] = tried, at
+        else:
+            nearer = centre + (0.5 if at < values[-1] else -0.5) * away
+            inside = f(nearer)
+            if inside < min(at, values[-1]):
+                simplex[-1], values[-1] = nearer, inside
+            else:
+                simplex[1:] = simplex[0] + 0.5 * (simplex[1:] - simplex[0])
+                values[1:] = [f(x) for x in simplex[1:]]
+    return simplex[np.argmin(values)]
+
+
+def family_of(row):
+    """What a calibration row fits: the family of its device, or the kind of link of a collective."""
+    from .devices import device
+    from .systems import node
+
+    if row.call == "collective":
+        of = node(row.args["on"][0])
+        return (of.scale_up if row.args["on"][1] <= of.count else of.scale_out).kind
+    return node(row.args["on"][0]).device.family if "on" in row.args else device(row.args["device"]).family
+
+
+def misfit(some):
+    """Sum of squares of ln(predicted / published), in units of ERROR."""
+    return sum((np.log(predict(row) / row.published[0]) / ERROR) ** 2 for row in some)
+
+
+def fit(folder=FOLDER):
+    """Fit every family and kind of link that the calibration rows name -> {name: (Constants or share, rows)}.
+
+    The held-out rows are not read. Links come first, since training and serving need them; a share is rounded to two
+    digits and a constant to three, and the rounded ones are what the next fit sees.
+    """
+    groups = {}
+    for row in rows("calibration", folder):
+        groups.setdefault(family_of(row), []).append(row)
+    found = {}
+    with trial():
+        for name, some in sorted(groups.items(), key=lambda item: item[1][0].call != "collective"):
+            found[name] = (_fit_link if some[0].call == "collective" else _fit_family)(name, some), some
+            with_it = trial(**{name: found[name][0]})
+            with_it.__enter__()
+    return found
+
+
+def _fit_link(name, some):
+    def cost(x):
+        share = float(np.exp(min(x[0], 0.0)))
+        with trial(**{name: share}):
+            return misfit(some) + (np.log(share / SHARE) / SHARE_WIDTH) ** 2 + 100 * max(x[0], 0.0)
+
+    return round(float(np.exp(min(minimise(cost, [np.log(SHARE)])[0], 0.0))), 2)
+
+
+def _fit_family(name, some):
+    names = [f.name for f in fields(Constants)]
+    start = np.log([getattr(DEFAULT, n) for n in names])
+    low, high = np.log([BOUNDS[n] for n in names]).T
+    width = np.array([WIDTH[n] for n in names])
+
+    def at(x):
+        return Constants(**dict(zip(names, np.exp(np.clip(x, low, high)).tolist(), strict=True)))
+
+    def cost(x):
+        with trial(**{name: at(x)}):
+            outside = np.maximum(low - x, 0) + np.maximum(x - high, 0)
+            return misfit(some) + (((x - start) / width) ** 2).sum() + 100 * outside.sum()
+
+    best = at(minimise(cost, start))
+    return Constants(**{n: float(f"{getattr(best, n):.3g}") for n in names})

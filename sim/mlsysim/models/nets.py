@@ -1,9 +1,11 @@
 """Feed-forward networks layer by layer: parameters, MACs, activations and the graph follow from the layers alone."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
+
+import numpy as np
 
 from .._check import amount
 from ..graph import Graph, Op
@@ -97,18 +99,25 @@ class Net:
         return 0
 
     def graph(self, *, batch=1, fused=True, **other):
-        """The operators of one forward pass -> Graph. fused=False leaves normalisation and activation to passes of their
-        own, as training does.
+        """The operators of one forward pass -> Graph.
+
+        Engines for inference fold normalisation, activation and the addition of a residual into the product before them;
+        fused=False leaves each to a pass of its own, as training does.
         """
         refuse(self, other, "batch, fused")
         batch = amount("batch", batch, "", least=1, whole=True)
         ops = []
         for x in self.layers:
+            if fused and x.name == "add" and ops:  # of the two tensors it reads one is in the registers
+                ops[-1] = replace(ops[-1], reads=ops[-1].reads + x.reads * batch / 2, live=np.maximum(ops[-1].live, x.live * batch))
+                continue
             rows, groups = (x.m, x.groups * batch) if x.kind == "attention" else (x.m * batch, x.groups)
             ops.append(Op(x.name, x.kind, rows, x.n, x.k, groups, x.work * batch, x.weights, x.reads * batch,
                           x.writes * batch, live=x.live * batch))  # fmt: skip
             if x.norms and not fused:
                 ops.append(Op(f"{x.name} norm", "vector", flop=8.0 * x.norms * batch, reads=2 * x.norms * batch,
+                              writes=x.norms * batch))  # fmt: skip
+                ops.append(Op(f"{x.name} activation", "vector", flop=x.norms * batch, reads=x.norms * batch,
                               writes=x.norms * batch))  # fmt: skip
         return Graph(ops, self.title)
 

@@ -148,6 +148,8 @@ def all():
                    "He et al. 2015, arXiv 1512.03385, table 1", "2015-12")  # fmt: skip
     yield _net("resnext-50", "ResNeXt-50 32x4d", partial(resnet, (3, 4, 6, 3), groups=32, width=4),
                "Xie et al. 2016, arXiv 1611.05431, table 1", "2016-11")  # fmt: skip
+    yield _net("resnext-101-32x4d", "ResNeXt-101 32x4d", partial(resnet, (3, 4, 23, 3), groups=32, width=4),
+               "Xie et al. 2016, arXiv 1611.05431, table 1", "2016-11")  # fmt: skip
     yield _net("wide-resnet-50", "Wide ResNet-50-2", partial(resnet, (3, 4, 6, 3), width=128),
                "Zagoruyko and Komodakis 2016, arXiv 1605.07146", "2016-05")  # fmt: skip
     yield _net("densenet-121", "DenseNet-121", partial(densenet, 6, 12, 24, 16), "Huang et al. 2016, arXiv 1608.06993, table 1", "2016-08")
