@@ -32,9 +32,9 @@ _FAMILIES = {
         bert-base bert-large distilbert roberta-base roberta-large
     """,
     "vision": """
-        alexnet vgg-11 vgg-16 vgg-19 resnet-18 resnet-34 resnet-50 resnet-101 resnet-152 resnext-50 wide-resnet-50
-        densenet-121 mobilenet-v1 mobilenet-v2 mobilenet-v3-large efficientnet-b0 efficientnet-b4 vit-b-16 vit-b-32
-        vit-l-16 convnext-tiny
+        alexnet vgg-11 vgg-16 vgg-19 resnet-18 resnet-34 resnet-50 resnet-101 resnet-152 resnext-50-32x4d
+        resnext-101-32x4d wide-resnet-50 densenet-121 mobilenet-v1 mobilenet-v2 mobilenet-v3-large efficientnet-b0
+        efficientnet-b4 vit-b-16 vit-b-32 vit-l-16 convnext-tiny
     """,
     "recommend": """
         dlrm dlrm-dcnv2

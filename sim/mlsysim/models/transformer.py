@@ -66,7 +66,12 @@ class Transformer:
 
     @property
     def cache(self):
-        """What kv_cache_bytes needs to know: kv_cache_bytes(tokens=8192, **model.cache)."""
+        """What kv_cache_bytes needs to know: kv_cache_bytes(tokens=8192, **model.cache).
+
+        A latent vector counts as one key and one value of half its length.
+        """
+        if self.kv_rank:
+            return {"layers": self.layers, "kv_heads": 1, "head_dim": (self.kv_rank + self.rope_dim) // 2}
         return {"layers": self.layers, "kv_heads": self.kv_heads, "head_dim": self.head_dim}
 
     # Parameters, exactly.

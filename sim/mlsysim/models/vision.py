@@ -146,7 +146,7 @@ def all():
     for depth, blocks in ((18, (2, 2, 2, 2)), (34, (3, 4, 6, 3)), (50, (3, 4, 6, 3)), (101, (3, 4, 23, 3)), (152, (3, 8, 36, 3))):
         yield _net(f"resnet-{depth}", f"ResNet-{depth}", partial(resnet, blocks, depth >= 50),
                    "He et al. 2015, arXiv 1512.03385, table 1", "2015-12")  # fmt: skip
-    yield _net("resnext-50", "ResNeXt-50 32x4d", partial(resnet, (3, 4, 6, 3), groups=32, width=4),
+    yield _net("resnext-50-32x4d", "ResNeXt-50 32x4d", partial(resnet, (3, 4, 6, 3), groups=32, width=4),
                "Xie et al. 2016, arXiv 1611.05431, table 1", "2016-11")  # fmt: skip
     yield _net("resnext-101-32x4d", "ResNeXt-101 32x4d", partial(resnet, (3, 4, 23, 3), groups=32, width=4),
                "Xie et al. 2016, arXiv 1611.05431, table 1", "2016-11")  # fmt: skip
