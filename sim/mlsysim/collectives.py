@@ -66,18 +66,28 @@ def all_reduce(size, devices, bandwidth, *, latency=0.0, algorithm="ring"):
 
 
 # A library sends short messages with flags beside the data, which is quick to start and wastes rate, long ones without:
-# latency and share of the rate of its protocols, relative to the quickest and to the one with the full rate.
-PROTOCOLS = ((1.0, 0.5), (3.2, 120 / 128), (5.7, 1.0))
+# share of the rate, and latency inside a node and across nodes over that of the quickest. The middle one needs NVLink.
+PROTOCOLS = ((0.5, 1.0, 1.0), (120 / 128, 3.2, np.inf), (1.0, 5.7, 5.2))
 
 
 def library_all_reduce(size, devices, bandwidth, *, latency=0.0):
     """Seconds of an all-reduce by a library that picks the best algorithm and protocol; latency is that of the quickest.
 
-    Source: NVIDIA NCCL 2.19, src/graph/tuning.cc: LL, LL128 and Simple on NVLink.
+    Source: NVIDIA NCCL 2.19, src/graph/tuning.cc: LL, LL128 and Simple, on NVLink and on a network.
     """
-    times = [all_reduce(size, devices, np.asarray(bandwidth) * share, latency=np.asarray(latency) * slower, algorithm="best")
-             for slower, share in PROTOCOLS]  # fmt: skip
-    return np.minimum.reduce(times)[()]
+    def plan(size, near, far, a, b):
+        return all_reduce(size, devices, near, latency=a, algorithm="best")
+
+    return by_protocol(plan)(size, np.asarray(bandwidth, float), 1.0, latency, 0.0)[()]
+
+
+def by_protocol(plan, across=False):
+    """plan(size, near, far, near latency, far latency) with the protocol that is best for each size."""
+    def best(size, near, far, a, b):
+        return np.minimum.reduce([plan(size, near * share, far * share, np.asarray(a) * inside, np.asarray(b) * (outside if across else 1.0))
+                                  for share, inside, outside in PROTOCOLS if not across or np.isfinite(outside)])  # fmt: skip
+
+    return best
 
 
 def all_gather(size, devices, bandwidth, *, latency=0.0):

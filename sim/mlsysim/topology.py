@@ -12,7 +12,7 @@ from math import prod
 import numpy as np
 
 from ._check import amount
-from .collectives import all_gather, all_reduce, hierarchical_all_reduce
+from .collectives import all_gather, all_reduce, by_protocol, hierarchical_all_reduce
 from .collectives import all_to_all as pairwise
 from .efficiency import link_share
 from .errors import RangeError, unknown
@@ -236,6 +236,7 @@ def _plans(operation, inner, outer, nets):
         for name in ("tree", "double-tree"):
             plans[name] = single(name) if outer == 1 else lambda *x, name=name: layered(*x, across=name)
         plans["in-switch"] = lambda *x: layered(*x, across="in-switch", inside="in-switch")
+        plans["in-node-switch"] = lambda *x: layered(*x, inside="in-switch")
     return plans
 
 
@@ -244,8 +245,9 @@ def collective(on, operation, size, *, ranks=None, algorithm="best", sides=None,
 
     on is a Cluster or (name of a node, number of devices); operation one of OPERATIONS; size as in collectives.py, may be
     an array. algorithm "best" is the fastest, size by size, of those that need no switch that adds: "ring" over all cards,
-    "hierarchical" (inside a node, then across), "tree", "double-tree"; "in-switch" is the one that does. Other nodes talk
-    in the same pattern at the same time.
+    "hierarchical" (inside a node, then across), "tree", "double-tree"; with "in-switch" all switches do, with
+    "in-node-switch" those inside nodes, as NCCL uses them from NVLink 4 on. Each runs with the protocol of a library that
+    is best for the size (collectives.PROTOCOLS). Other nodes talk in the same pattern at the same time.
 
     Raises RangeError for ranks that are more than there are or fill a node in part, UnknownName.
     """
@@ -270,7 +272,8 @@ def collective(on, operation, size, *, ranks=None, algorithm="best", sides=None,
     plans = _torus_plans(operation, net, nets) if inner == 1 and net.kind == "torus" else _plans(operation, inner, outer, nets)
     if algorithm != "best" and algorithm not in plans:
         raise unknown(f"algorithm of an {operation} on {n} devices", algorithm, [*plans, "best"])
-    names = [k for k in plans if k != "in-switch"] if algorithm == "best" else [algorithm]
+    names = [k for k in plans if not k.endswith("switch")] if algorithm == "best" else [algorithm]
+    plans = {name: by_protocol(plans[name], across=outer > 1) for name in names}
 
     def seconds(size=size, near=near, far=far, a=a, b=b):
         return np.stack([np.broadcast_to(plans[name](size, near, far, a, b), np.shape(size)) for name in names])

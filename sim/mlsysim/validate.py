@@ -109,19 +109,11 @@ def _gemm(device, m, n, k, precision):
     return operator_times(graph, find(device), precision).seconds[0]
 
 
-def _collective(on, size, algorithm=None, inside="ring"):
-    from .collectives import all_reduce, hierarchical_all_reduce
-    from .training import links
+def _collective(on, size, algorithm="best"):
+    from .topology import collective
     from .training_nets import cluster_of
 
-    where = cluster_of(*on)
-    inner, nodes = where.node.count, where.nodes
-    near = links(where, inner, 1)
-    if nodes == 1:
-        return all_reduce(size, inner, near.bandwidth, latency=near.latency, algorithm=algorithm or "best")
-    far = links(where, nodes, inner)
-    return hierarchical_all_reduce(size, inner, nodes, near.bandwidth, far.bandwidth, inner_latency=near.latency,
-                                   outer_latency=far.latency, algorithm=algorithm or "best", inside=inside, pieces="best")  # fmt: skip
+    return collective(cluster_of(*on), "all-reduce", size, algorithm=algorithm)
 
 
 def _memory(params, dp, zero):
@@ -159,12 +151,6 @@ def _megatron(result, a):
     return 96 * b * s * L * h**2 * (1 + s / (6 * h) + v / (16 * L * h)) / result.seconds / _devices(a) / 1e12
 
 
-def _bus(seconds, a):
-    """nccl-tests: bytes over time, times 2 (n - 1)/n for an all-reduce of n ranks; GB/s."""
-    n = _devices(a)
-    return a["size"] / seconds * 2 * (n - 1) / n / 1e9
-
-
 METRICS = {
     "seconds": lambda r, a: r.seconds,
     "ttft": lambda r, a: r.ttft,
@@ -176,11 +162,10 @@ METRICS = {
     "tflops megatron": _megatron,
     "tflops model": lambda r, a: r.flop / r.seconds / _devices(a) / 1e12,
     "tflops": lambda t, a: 2.0 * a["m"] * a["n"] * a["k"] / t / 1e12,
-    "microseconds": lambda t, a: t * 1e6,
-    "bus": _bus,
+    "bus": lambda r, a: r.bus,
     "bytes": lambda b, a: b,
 }
-SCALE = {"ms": 1e3, "GB": 1e-9, "KiB": 1 / 1024}
+SCALE = {"ms": 1e3, "us": 1e6, "GB": 1e-9, "GB/s": 1e-9, "KiB": 1 / 1024}
 
 
 def predict(row):

@@ -270,7 +270,7 @@ def test_why_goes_from_latency_to_bandwidth_with_the_size():
 
 def test_switches_that_add_halve_what_the_cards_carry():
     plain, helped = (collective(H100, "all-reduce", 1e11, algorithm=a).seconds for a in ("hierarchical", "in-switch"))
-    assert 1.8 < plain / helped < 2.1
+    assert 1.8 < plain / helped < 2.2
 
 
 def test_oversubscription_slows_all_to_all_but_no_ring_in_order():
