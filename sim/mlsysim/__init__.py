@@ -51,6 +51,8 @@ _PUBLIC = {
     "Term": "result",
     "solve": "solving",
     "serve": "serving",
+    "predict": "tinyml",
+    "battery_life": "tinyml",
     "train": "training",
     "mmc": "queueing",
     "md1": "queueing",
