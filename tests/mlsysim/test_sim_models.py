@@ -25,18 +25,23 @@ MIXTURES = [m for m in DECODERS if m.experts]
 WEIGHTS = {
     "gpt-2": 124_439_808, "gpt-2-medium": 354_823_168, "gpt-2-large": 774_030_080, "gpt-2-xl": 1_557_611_200,
     "opt-6.7b": 6_658_473_984, "opt-13b": 12_853_473_280, "opt-66b": 65_719_701_504, "opt-175b": 174_604_468_224,
-    "bloom-176b": 176_247_271_424, "falcon-7b": 6_921_720_704, "falcon-40b": 41_303_293_952,
+    "bloom-176b": 176_247_271_424, "opt-30b": 29_974_540_288, "gpt-j-6b": 6_050_882_784, "gpt-neox-20b": 20_554_567_680,
+    "phi-2": 2_779_683_840, "falcon-7b": 6_921_720_704, "falcon-40b": 41_303_293_952,
     "llama-1-7b": 6_738_415_616, "llama-1-13b": 13_015_864_320, "llama-1-33b": 32_528_943_616, "llama-1-65b": 65_285_660_672,
     "llama-2-7b": 6_738_415_616, "llama-2-13b": 13_015_864_320, "llama-2-70b": 68_976_648_192, "llama-3-8b": 8_030_261_248,
     "llama-3-70b": 70_553_706_496, "llama-3.1-405b": 405_853_388_800, "llama-3.2-1b": 1_235_814_400, "llama-3.2-3b": 3_212_749_824,
     "mistral-7b": 7_241_732_096, "mixtral-8x7b": 46_702_792_704, "mixtral-8x22b": 140_630_071_296,
-    "qwen2.5-0.5b": 494_032_768, "qwen2.5-1.5b": 1_543_714_304, "qwen2.5-7b": 7_615_616_512, "qwen2.5-32b": 32_763_876_352,
+    "qwen2.5-0.5b": 494_032_768, "qwen2.5-1.5b": 1_543_714_304, "qwen2.5-3b": 3_085_938_688,
+    "qwen2.5-14b": 14_770_033_664, "qwen3-1.7b": 1_720_574_976, "qwen3-4b": 4_022_468_096, "qwen3-14b": 14_768_307_200,
+    "codellama-34b": 33_743_970_304, "tinyllama-1.1b": 1_100_048_384, "resnext-101-32x4d": 44_177_704,
+    "qwen2.5-7b": 7_615_616_512, "qwen2.5-32b": 32_763_876_352,
     "qwen2.5-72b": 72_706_203_648, "qwen3-0.6b": 596_049_920, "qwen3-8b": 8_190_735_360, "qwen3-32b": 32_762_123_264,
     "qwen3-30b-a3b": 30_532_122_624, "qwen3-235b-a22b": 235_093_634_560, "gemma-2b": 2_506_172_416, "gemma-7b": 8_537_680_896,
     "phi-3-mini": 3_821_079_552, "deepseek-v2-lite": 15_706_484_224, "deepseek-v3": 671_026_404_352,
     "bert-base": 109_482_240, "bert-large": 335_141_888, "distilbert": 66_362_880, "roberta-base": 124_645_632,
     "roberta-large": 355_359_744, "mamba-130m": 129_135_360, "mamba-370m": 371_516_416, "mamba-790m": 793_204_224,
-    "mamba-1.4b": 1_372_178_432, "mamba-2.8b": 2_768_345_600, "stable-diffusion-1.5": 859_520_964, "dit-xl-2": 675_129_632,
+    "mamba-1.4b": 1_372_178_432, "mamba-2.8b": 2_768_345_600, "stable-diffusion-1.5": 859_520_964, "stable-diffusion-xl": 2_567_463_684,
+    "dit-xl-2": 675_129_632,
 }  # fmt: skip
 
 # torchvision 0.20, metadata of the first weights of each model: num_params and _ops, which counts billions of multiply-adds
@@ -74,7 +79,7 @@ def test_classifiers_are_counted_as_torchvision_prints_them(name, published):
 
 @pytest.mark.parametrize("name, billions", [
     ("megatron-1.7b", 1.7), ("megatron-3.6b", 3.6), ("megatron-7.5b", 7.5), ("megatron-18.4b", 18.4), ("megatron-39.1b", 39.1),
-    ("megatron-76.1b", 76.1), ("megatron-145.6b", 145.6), ("megatron-310.1b", 310.1), ("megatron-529.6b", 529.6),
+    ("megatron-22b", 22.1), ("megatron-175b", 174.6), ("megatron-76.1b", 76.1), ("megatron-145.6b", 145.6), ("megatron-310.1b", 310.1), ("megatron-529.6b", 529.6),
     ("megatron-1008b", 1008.0), ("palm-540b", 540.35), ("gpt-3-175b", 174.6),
 ])  # fmt: skip
 def test_parameters_agree_with_the_printed_billions(name, billions):
@@ -125,6 +130,7 @@ def test_a_step_of_stable_diffusion_with_and_without_the_scores_of_attention():
     attention = sum(x.work for x in net.layers if x.kind == "attention") / 2
     assert net.macs == 401_636_720_640  # what torch.utils.flop_counter counts in diffusers' U-Net of that configuration
     assert net.macs - attention == approx(0.339e12, rel=2e-3)  # what tools count that hook convolutions and linear layers only
+    assert model("stable-diffusion-xl").macs == 3_380_618_199_040  # likewise
     assert model("dit-xl-2").macs == approx(118.64e9, rel=1e-3)  # Peebles and Xie 2022, table 1, "Gflops"
 
 

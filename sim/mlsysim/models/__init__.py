@@ -17,13 +17,15 @@ from ..errors import unknown
 _FAMILIES = {
     "gpt": """
         gpt-2 gpt-2-medium gpt-2-large gpt-2-xl gpt-3-6.7b gpt-3-175b megatron-1.7b megatron-3.6b megatron-7.5b
-        megatron-18.4b megatron-39.1b megatron-76.1b megatron-145.6b megatron-310.1b megatron-529.6b megatron-1008b
-        opt-6.7b opt-13b opt-30b opt-66b opt-175b bloom-176b palm-540b falcon-7b falcon-40b
+        megatron-18.4b megatron-22b megatron-39.1b megatron-76.1b megatron-145.6b megatron-175b megatron-310.1b
+        megatron-529.6b megatron-1008b opt-6.7b opt-13b opt-30b opt-66b opt-175b bloom-176b gpt-j-6b gpt-neox-20b phi-2
+        palm-540b falcon-7b falcon-40b
     """,
     "language": """
         llama-1-7b llama-1-13b llama-1-33b llama-1-65b llama-2-7b llama-2-13b llama-2-70b llama-3-8b llama-3-70b
         llama-3.1-8b llama-3.1-70b llama-3.1-405b llama-3.2-1b llama-3.2-3b mistral-7b qwen2.5-0.5b qwen2.5-1.5b
-        qwen2.5-7b qwen2.5-32b qwen2.5-72b qwen3-0.6b qwen3-8b qwen3-32b gemma-2b gemma-7b phi-3-mini
+        qwen2.5-3b qwen2.5-14b qwen2.5-7b qwen2.5-32b qwen2.5-72b qwen3-0.6b qwen3-1.7b qwen3-4b qwen3-14b qwen3-8b
+        qwen3-32b codellama-34b tinyllama-1.1b gemma-2b gemma-7b phi-3-mini
     """,
     "mixtures": """
         mixtral-8x7b mixtral-8x22b qwen3-30b-a3b qwen3-235b-a22b deepseek-v2-lite deepseek-v3
@@ -40,7 +42,7 @@ _FAMILIES = {
         dlrm dlrm-dcnv2
     """,
     "diffusion": """
-        stable-diffusion-1.5 dit-xl-2
+        stable-diffusion-1.5 stable-diffusion-xl dit-xl-2
     """,
     "ssm": """
         mamba-130m mamba-370m mamba-790m mamba-1.4b mamba-2.8b

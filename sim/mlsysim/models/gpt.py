@@ -2,9 +2,10 @@
 
 from .transformer import Transformer
 
-# Narayanan et al. 2021, table 1: layers, width, heads of what it rounds to billions of parameters
+# layers, width, heads: Narayanan et al. 2021, table 1; 22B and 175B in table 3 of Korthikanti et al. 2022
 MEGATRON = {"1.7b": (24, 2304, 24), "3.6b": (30, 3072, 32), "7.5b": (36, 4096, 32), "18.4b": (40, 6144, 48),
-            "39.1b": (48, 8192, 64), "76.1b": (60, 10_240, 80), "145.6b": (80, 12_288, 96), "310.1b": (96, 16_384, 128),
+            "22b": (48, 6144, 64), "39.1b": (48, 8192, 64), "76.1b": (60, 10_240, 80), "145.6b": (80, 12_288, 96),
+            "175b": (96, 12_288, 96), "310.1b": (96, 16_384, 128),
             "529.6b": (105, 20_480, 128), "1008b": (128, 25_600, 160)}  # fmt: skip
 
 
@@ -18,10 +19,11 @@ def gpt(name, title, layers, width, heads, vocab, source, date, positions=1024, 
 def megatron(layers, width, heads, vocab=51_200, positions=2048, name="megatron", title=None):
     """The GPT that Megatron-LM trains, with a vocabulary padded to a multiple of what divides over tensor parallelism.
 
-    megatron(96, 12288, 96) is GPT-3 as it was timed there. Source: Narayanan et al. 2021, table 1.
+    megatron(96, 12288, 96) is GPT-3 as it was timed there. Sources: Narayanan et al. 2021; Korthikanti et al. 2022.
     """
+    source = "Narayanan et al. 2021, arXiv 2104.04473, table 1; Korthikanti et al. 2022, arXiv 2205.05198, table 3"
     title = title or f"Megatron GPT, {layers} layers of width {width}"
-    return gpt(name, title, layers, width, heads, vocab, "Narayanan et al. 2021, arXiv 2104.04473, table 1", "2021-04", positions)
+    return gpt(name, title, layers, width, heads, vocab, source, "2021-04", positions)
 
 
 def all():
@@ -40,6 +42,12 @@ def all():
         yield gpt(f"opt-{name}", f"OPT {name.upper()}", *shape, 50_272, opt, "2022-05", 2050)
     yield gpt("bloom-176b", "BLOOM 176B", 70, 14_336, 112, 250_880, "BigScience 2022, BLOOM, arXiv 2211.05100",
               "2022-11", 0, alibi=True, embedding_norm=True)  # fmt: skip
+    rotary = dict(tied=False, parallel=True, positions=0)
+    yield gpt("gpt-j-6b", "GPT-J 6B", 28, 4096, 16, 50_400, "Wang and Komatsuzaki 2021; config.json of EleutherAI/gpt-j-6b on Hugging Face",
+              "2021-06", norms=1, head_bias=True, **rotary | dict(bias="feed-forward"))  # fmt: skip
+    yield gpt("gpt-neox-20b", "GPT-NeoX 20B", 44, 6144, 64, 50_432, "Black et al. 2022, arXiv 2204.06745, table 1", "2022-04", **rotary)
+    yield gpt("phi-2", "Phi-2", 32, 2560, 32, 51_200, "config.json of microsoft/phi-2 on Hugging Face", "2023-12", norms=1,
+              head_bias=True, **rotary)  # fmt: skip
     yield Transformer("palm-540b", "PaLM 540B", 118, 18_432, 48, 1, 256, 73_728, 256_000,
                       "Chowdhery et al. 2022, PaLM, arXiv 2204.02311, table 1 and section 2", "2022-04", tied=True, parallel=True,
                       norms=1)  # fmt: skip

@@ -31,14 +31,20 @@ def all():
     yield decoder("mistral-7b", "Mistral 7B", 32, 4096, 32, 8, 14_336, 32_000,
                   "Jiang et al. 2023, arXiv 2310.06825, table 1; without the sliding window, as from version 0.2", "2023-10")  # fmt: skip
     for size, shape, tied in (("0.5b", (24, 896, 14, 2, 4864, 151_936), True), ("1.5b", (28, 1536, 12, 2, 8960, 151_936), True),
+                              ("3b", (36, 2048, 16, 2, 11_008, 151_936), True), ("14b", (48, 5120, 40, 8, 13_824, 152_064), False),
                               ("7b", (28, 3584, 28, 4, 18_944, 152_064), False), ("32b", (64, 5120, 40, 8, 27_648, 152_064), False),
                               ("72b", (80, 8192, 64, 8, 29_568, 152_064), False)):  # fmt: skip
         yield decoder(f"qwen2.5-{size}", f"Qwen2.5 {size.upper()}", *shape, _CARD.format(f"Qwen/Qwen2.5-{size.upper()}"), "2024-09",
                       bias="qkv", tied=tied)  # fmt: skip
-    for size, shape, tied in (("0.6b", (28, 1024, 16, 8, 3072), True), ("8b", (36, 4096, 32, 8, 12_288), False),
-                              ("32b", (64, 5120, 64, 8, 25_600), False)):  # fmt: skip
+    for size, shape, tied in (("0.6b", (28, 1024, 16, 8, 3072), True), ("1.7b", (28, 2048, 16, 8, 6144), True),
+                              ("4b", (36, 2560, 32, 8, 9728), True), ("14b", (40, 5120, 40, 8, 17_408), False),
+                              ("8b", (36, 4096, 32, 8, 12_288), False), ("32b", (64, 5120, 64, 8, 25_600), False)):  # fmt: skip
         yield decoder(f"qwen3-{size}", f"Qwen3 {size.upper()}", *shape, 151_936, _CARD.format(f"Qwen/Qwen3-{size.upper()}"), "2025-04",
                       head_dim=128, head_norm=True, tied=tied)  # fmt: skip
+    yield decoder("codellama-34b", "Code Llama 34B", 48, 8192, 64, 8, 22_016, 32_000,
+                  _CARD.format("codellama/CodeLlama-34b-hf"), "2023-08")  # fmt: skip
+    yield decoder("tinyllama-1.1b", "TinyLlama 1.1B", 22, 2048, 32, 4, 5632, 32_000,
+                  "Zhang et al. 2024, TinyLlama, arXiv 2401.02385, table 1", "2024-01")  # fmt: skip
     paper = "Gemma Team 2024, Gemma, arXiv 2403.08295, table 1"
     yield decoder("gemma-2b", "Gemma 2B", 18, 2048, 8, 1, 16_384, 256_000, paper, "2024-03", head_dim=256, tied=True)
     yield decoder("gemma-7b", "Gemma 7B", 28, 3072, 16, 16, 24_576, 256_000, paper, "2024-03", head_dim=256, tied=True)

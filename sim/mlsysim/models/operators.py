@@ -24,7 +24,7 @@ def attention(m, op, batch, tokens, context, tp, flash, grouped=True):
     else:
         kv = max(m.kv_heads // tp, 1)
         q, k = h * m.head_dim, kv * m.head_dim
-        biases = q + 2 * k if m.bias else 0
+        biases = q + 2 * k if m.bias in ("qkv", "all") else 0
         ops = [op("query, key, value", "gemm", rows, q + 2 * k, d, weights=d * (q + 2 * k) + biases,
                   reads=rows * d, writes=rows * (q + 2 * k), count=L)]  # fmt: skip
         if not m.positions and not m.alibi:
@@ -80,7 +80,7 @@ def latent(m, op, batch, tokens, context, seen, h):
 def feed_forward(m, op, name, rows, hidden, count, groups=1, touched=None):
     d, wide = m.width, (2 if m.gated else 1)
     touched = groups if touched is None else touched
-    bias = m.bias == "all"
+    bias = m.bias in ("feed-forward", "all")
     return [
         op(f"{name} in", "gemm", rows, wide * hidden, d, groups, weights=touched * wide * hidden * (d + bias),
            reads=rows * groups * d, writes=rows * groups * wide * hidden, count=count),

@@ -20,7 +20,7 @@ class Transformer:
     length `expert_hidden`; the first `dense_layers` layers stay dense with `hidden`. kv_rank > 0 makes multi-head latent
     attention: the cache holds kv_rank + rope_dim numbers a token and layer. positions counts learned position vectors
     (with none of them and no alibi, positions are rotary), types segment vectors; bias is which products add one: "",
-    "qkv", or "all"; norm is "rms" (a scale) or "layer" (and a shift), norms of them a layer; parallel: attention and
+    "qkv", "feed-forward", or "all"; norm is "rms" (a scale) or "layer" (and a shift), norms of them a layer; parallel: attention and
     feed-forward layer read the same input.
     """
 
@@ -57,6 +57,7 @@ class Transformer:
     norms: int = 2
     embedding_norm: bool = False
     alibi: bool = False
+    head_bias: bool = False
 
     unit = "sequence"
 
@@ -89,7 +90,7 @@ class Transformer:
     def attention_params(self):
         """Weights and biases of one layer's attention, and the norms inside it."""
         inside = self.q_rank + self.kv_rank + (2 * self.head_dim if self.head_norm else 0)
-        biases = (self.heads + 2 * self.kv_heads) * self.head_dim if self.bias else 0
+        biases = (self.heads + 2 * self.kv_heads) * self.head_dim if self.bias in ("qkv", "all") else 0
         return self.attention_weights + inside + biases + (self.width if self.bias == "all" else 0)
 
     def expansion(self, heads):
@@ -98,7 +99,7 @@ class Transformer:
 
     def feed_forward(self, hidden):
         """Weights and biases of a feed-forward layer of that hidden length."""
-        bias = hidden * (2 if self.gated else 1) + self.width if self.bias == "all" else 0
+        bias = hidden * (2 if self.gated else 1) + self.width if self.bias in ("feed-forward", "all") else 0
         return (3 if self.gated else 2) * self.width * hidden + bias
 
     @property
@@ -124,7 +125,8 @@ class Transformer:
     def head_params(self):
         last = self.norm_params if self.causal else 0
         pooled = self.width * (self.width + 1) if self.pooler else 0
-        return last + pooled + (0 if self.tied or not self.causal else self.vocab * self.width)
+        own = 0 if self.tied or not self.causal else self.vocab * self.width
+        return last + pooled + own + (self.vocab if self.head_bias else 0)
 
     @property
     def plain_layers(self):
