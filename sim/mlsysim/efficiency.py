@@ -15,15 +15,15 @@ from functools import cache
 import numpy as np
 
 from .errors import unknown
-from .graph import KINDS
 
-# Rows and columns of an output tile. Small ones for small matrices; a library picks the best, and so does this.
-TILES = np.array([(256, 128), (128, 256), (128, 128), (128, 64), (64, 128), (64, 64), (64, 32), (16, 128), (16, 64)], float)
+# Rows and columns of an output tile, small ones for small matrices; a library picks the best, and so does this. Besides them
+# their area and half their harmonic mean.
+TILES = np.array([(m, n, m * n, m * n / (m + n)) for m, n in (
+    (256, 128), (128, 256), (128, 128), (128, 64), (64, 128), (64, 64), (64, 32), (16, 128), (16, 64))])  # fmt: skip
 SPLIT = 512.0  # a product with few tiles is cut along k too, into parts of at least this length
 # int4-g32: a 16-bit scale and offset for every 32 weights besides, int4-g128 for every 128.
 BYTES = {"fp64": 8.0, "fp32": 4.0, "tf32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5, "fp4": 0.5,
          "int4-g32": 0.5 + 4 / 32, "int4-g128": 0.5 + 4 / 128}  # fmt: skip
-PRODUCT = np.array([k in ("gemm", "attention") for k in KINDS])
 
 
 @dataclass(frozen=True)
@@ -126,16 +126,15 @@ def product_share(m, n, k, groups, cores, c, *, speed=1.0, bytes_per=2.0):
     arithmetic leaves more of it.
     """
     inner, tile = c.inner * speed, c.tile * speed * bytes_per / 2.0
-    m, n, k, groups = (np.asarray(x, float)[None] for x in (m, n, k, groups))
-    rows, columns = (TILES[:, i].reshape(-1, *(1,) * (m.ndim - 1)) for i in (0, 1))
+    m, n, k, groups = (np.asarray(x, float) for x in (m, n, k, groups))
+    rows, columns, area, harmonic = TILES.T.reshape(4, -1, *(1,) * m.ndim)
     tiles = np.ceil(m / rows) * np.ceil(n / columns) * groups
-    parts = np.clip(np.floor(cores / tiles), 1.0, np.maximum(np.floor(k / SPLIT), 1.0))
+    parts = np.minimum(np.maximum(np.floor(cores / tiles), 1.0), np.maximum(np.floor(k / SPLIT), 1.0))
     waves = np.ceil(tiles * parts / cores)
-    harmonic = rows * columns / (rows + columns)
     # the work of the product over what the cores could do while its waves last
-    used = m * n * groups * parts / (waves * cores * rows * columns)
-    deep = (k / parts) / (k / parts + inner)
-    return c.compute * (used * deep * harmonic / (harmonic + tile)).max(axis=0)
+    used = m * n * groups * parts / (waves * (cores * area))
+    deep = k / (k + inner * parts)
+    return c.compute * (used * deep * (harmonic / (harmonic + tile))).max(axis=0)
 
 
 @dataclass(frozen=True)
@@ -145,6 +144,7 @@ class Times:
     compute: np.ndarray
     memory: np.ndarray
     launch: float
+    traffic: np.ndarray  # B
 
     @property
     def seconds(self):
@@ -157,22 +157,24 @@ def operator_times(graph, device, precision, *, weights=None, activations=None, 
     precision is that of the arithmetic; weights, activations and cache are bytes of one stored number, those of
     `precision` where not given.
     """
-    c = constants(device.family)
-    one = width(precision)
+    c, one, rate = constants(device.family), width(precision), device.rate(precision)
     traffic = graph.traffic(one if weights is None else weights, one if activations is None else activations, cache)
-    extra = (1,) * (graph.flop.ndim - 1)
-    kinds = graph.kinds
-    share = np.empty(graph.flop.shape)
-    products = PRODUCT[kinds]
-    if products.any():
-        share[products] = product_share(
-            *(getattr(graph, x)[products] for x in ("m", "n", "k", "groups")), lanes(device), c,
-            speed=device.rate(precision) / sixteen_bit_rate(device, precision), bytes_per=one,
-        )  # fmt: skip
-        share[kinds == KINDS.index("attention")] *= c.attention
-    peak = np.full(len(kinds), device.rate(precision))
-    if not products.all():
-        peak[~products] = vector_rate(device, precision)
-        share[~products] = c.compute
-    compute = graph.flop / (peak.reshape(-1, *extra) * share)
-    return Times(compute, traffic / (device.bandwidth.value * c.memory), c.launch)
+    peak = np.full(len(graph.ops), vector_rate(device, precision))
+    peak[graph.products] = rate
+    share = shares(graph, lanes(device), c, rate / sixteen_bit_rate(device, precision), one)
+    compute = graph.flop / (peak.reshape(-1, *(1,) * len(graph.shape)) * share)
+    return Times(compute, traffic / (device.bandwidth.value * c.memory), c.launch, traffic)
+
+
+def shares(graph, cores, c, speed, bytes_per):
+    """Share of the peak of its unit that each operator reaches. The graph keeps the last: a knob or a second look asks again."""
+    asked = cores, c, speed, bytes_per
+    last, share = graph.shares
+    if last != asked:
+        share = np.full(graph.flop.shape, c.compute)
+        if graph.products.size:
+            sizes = graph.table[1:5, graph.products]  # m, n, k, groups
+            share[graph.products] = product_share(*sizes, cores, c, speed=speed, bytes_per=bytes_per)
+            share[graph.attention] *= c.attention
+        graph.shares = asked, share
+    return share

@@ -5,7 +5,7 @@ a convolution is the GEMM it is computed as. Any number may be an array, and all
 """
 
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, lru_cache, reduce
 
 import numpy as np
 
@@ -45,6 +45,13 @@ class Op:
                 live)  # fmt: skip
 
 
+@lru_cache(maxsize=256)
+def _kinds(kinds):
+    """Kinds of operators as numbers, which of them are products on matrix units, and where attention is."""
+    numbers = np.array([KINDS.index(kind) for kind in kinds], dtype=int)
+    return numbers, np.flatnonzero(numbers <= KINDS.index("attention")), np.flatnonzero(numbers == KINDS.index("attention"))
+
+
 class Graph:
     """Operators of one workload as arrays: graph.flop[i] is one occurrence of operator i, of the workload's shape."""
 
@@ -52,15 +59,17 @@ class Graph:
         self.title = title
         self.ops = tuple(ops)
         self.names = tuple(op.name for op in self.ops)
-        self.kinds = np.array([KINDS.index(op.kind) for op in self.ops])
+        self.kinds, self.products, self.attention = _kinds(tuple([op.kind for op in self.ops]))
         table = [op.numbers() for op in self.ops]
         try:
             stacked = np.array(table, dtype=float)
         except ValueError:  # arrays of several shapes among them
             shape = np.broadcast_shapes(*(np.shape(x) for row in table for x in row))
             stacked = np.array([[np.broadcast_to(x, shape) for x in row] for row in table], dtype=float)
-        for i, name in enumerate(NUMBERS):
-            setattr(self, name, stacked[:, i])
+        self.table = stacked.swapaxes(0, 1)
+        (self.flop, self.m, self.n, self.k, self.groups, self.weights, self.reads, self.writes, self.cache, self.count,
+         self.live) = self.table  # fmt: skip
+        self.shares = None, None  # efficiency.py keeps the last shares of the peak here, with what they were for
 
     @property
     def shape(self):
@@ -77,7 +86,7 @@ class Graph:
         products = self.kinds <= KINDS.index("depthwise")
         return (self.flop * self.count)[products].sum(axis=0)[()] / 2
 
-    @property
+    @cached_property
     def working(self):
         """Elements of activations that exist at a time, at the operator where they are most."""
         return self.live.max(axis=0)[()]

@@ -80,7 +80,7 @@ def solve(workload, device, *, batch=1, precision="fp16", weights=None, cache=No
     count = graph.count
     seconds = (times.seconds * count).sum(axis=0)[()]
     flop = graph.total("flop")
-    traffic = (graph.traffic(stored, one, held) * count).sum(axis=0)[()]
+    traffic = (times.traffic * count).sum(axis=0)[()]
     mfu, mbu = flop / (device.rate(precision) * seconds), traffic / (device.bandwidth.value * seconds)
 
     def grow():
