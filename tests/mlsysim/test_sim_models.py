@@ -77,6 +77,14 @@ def test_classifiers_are_counted_as_torchvision_prints_them(name, published):
     assert round(net.macs / 1e9, 3) == published[1]  # to the last digit, in fact
 
 
+@pytest.mark.parametrize("size, params, gflop", [  # Ultralytics: yolov8.yaml, and the table of detection models for FLOP
+    ("n", 3_157_200, 8.7), ("s", 11_166_560, 28.6), ("m", 25_902_640, 78.9), ("l", 43_691_520, 165.2), ("x", 68_229_648, 257.8),
+])  # fmt: skip
+def test_detectors_are_counted_as_their_makers_print_them(size, params, gflop):
+    net = model(f"yolo-v8{size}")
+    assert net.params == params and net.flop == approx(gflop * 1e9, abs=0.06e9)  # these count FLOP, not multiply-adds
+
+
 @pytest.mark.parametrize("name, billions", [
     ("megatron-1.7b", 1.7), ("megatron-3.6b", 3.6), ("megatron-7.5b", 7.5), ("megatron-18.4b", 18.4), ("megatron-39.1b", 39.1),
     ("megatron-22b", 22.1), ("megatron-175b", 174.6), ("megatron-76.1b", 76.1), ("megatron-145.6b", 145.6), ("megatron-310.1b", 310.1), ("megatron-529.6b", 529.6),
@@ -293,6 +301,18 @@ def test_a_residual_keeps_its_input_alive():
     net = Stack((4, 8, 8)).keep().conv(16, 3, 2).project(16, 2).add()
     half = 16 * 16
     assert [x.live for x in net.layers] == [small + half, small + 2 * half, 3 * half]
+
+
+def test_half_of_a_kept_tensor_counts_once():
+    net = Stack((8, 4, 4)).keep().view(4, 4, 4).conv(4)
+    assert net.layers[0].live == 8 * 16 + 4 * 16
+    assert net.cat().shape == (12, 4, 4) and net.layers[1].live == 2 * 12 * 16
+
+
+def test_what_flows_and_what_is_kept_change_places():
+    net = Stack((8, 4, 4)).keep().conv(2).back().conv(4)
+    assert net.kept == [(1, (2, 4, 4))] and net.shape == (4, 4, 4)
+    assert [x.live for x in net.layers] == [10 * 16, (8 + 4 + 2) * 16]
 
 
 def test_working_sets_by_hand():

@@ -50,8 +50,7 @@ def unet(side=64, widths=(320, 640, 1280, 1280), depths=(1, 1, 1, 0), heads=(8, 
         for _ in range(each + 1):
             _transformer(_residual(net.cat(), width, time), depth, split, word)
         if i:
-            channels, *sides = net.shape
-            net.layer("enlarge", (channels, *(2 * n for n in sides)), kind="vector", flop=0).conv(width, name="up")
+            net.enlarge().conv(width, name="up")
     return net.normalise().conv(4).layers
 
 

@@ -140,20 +140,24 @@ class Stack:
         return prod(self.shape)
 
     def _besides(self, *but):
-        """Elements of the kept tensors, each once, but for some."""
-        return sum(prod(shape) for tensor, shape in dict(self.kept).items() if tensor not in but)
+        """Elements of the kept tensors, each once, but for some: of the one that flows, what is kept and does not flow."""
+        sizes = {}
+        for tensor, shape in self.kept:
+            flows = self.elements if tensor == self.tensor else 0
+            sizes[tensor] = max(sizes.get(tensor, 0), prod(shape) - flows)
+        return sum(size for tensor, size in sizes.items() if tensor not in but)
 
     def layer(self, name, shape, *, reads=None, **numbers):
         """A layer that makes a tensor of `shape` of the one that flows."""
         reads = self.elements if reads is None else reads
-        live = reads + prod(shape) + self._besides(self.tensor)
+        live = reads + prod(shape) + self._besides()
         self.layers.append(Layer(name, reads=reads, writes=prod(shape), live=live, **numbers))
         self.shape, self.tensor = shape, len(self.layers)
         return self
 
     def beside(self, name, m, n, k, bias=True):
         """A product of something small that does not flow: (m, k) times (k, n)."""
-        live = m * (k + n) + self.elements + self._besides(self.tensor)
+        live = m * (k + n) + self.elements + self._besides()
         self.layers.append(Layer(name, "gemm", m, n, k, params=(k + bias) * n, weights=k * n, reads=m * k, writes=m * n, live=live))
         return self
 
@@ -197,6 +201,10 @@ class Stack:
     def global_pool(self):
         return self.layer("pool", (self.shape[0],), kind="vector", flop=self.elements)
 
+    def enlarge(self, times=2):
+        """Each element `times` along every side."""
+        return self.layer("enlarge", (self.shape[0], *(times * n for n in self.shape[1:])), kind="vector", flop=0)
+
     def normalise(self, channels=None):
         """A normalisation that no product absorbs: layer, group, or batch normalisation ahead of a convolution."""
         size = 2 * (channels or self.shape[0])
@@ -218,18 +226,26 @@ class Stack:
         self.kept.append((-len(self.layers), side.shape))
         return self
 
-    def _join(self, name, shape, reads, flop):
-        self.kept.pop()
+    def back(self):
+        """What was kept last flows again, and what flowed is kept in its place."""
+        (tensor, shape), self.kept[-1] = self.kept[-1], (self.tensor, self.shape)
+        self.tensor, self.shape = tensor, shape
+        return self
+
+    def _join(self, name, shape, reads, flop, at=(-1,)):
+        for i in sorted((i % len(self.kept) for i in at), reverse=True):
+            del self.kept[i]
         return self.layer(name, shape, reads=reads, kind="vector", flop=flop)
 
     def add(self):
         """A residual connection: reads two tensors, writes one."""
         return self._join("add", self.shape, 2 * self.elements, self.elements)
 
-    def cat(self):
-        """Joins what is kept to what flows, along channels."""
-        shape = (self.shape[0] + self.kept[-1][1][0], *self.shape[1:])
-        return self._join("concatenate", shape, prod(shape), 0)
+    def cat(self, *at):
+        """Joins what is kept to what flows, along channels: the last tensor, or those at the places given."""
+        at = at or (-1,)
+        shape = (self.shape[0] + sum(self.kept[i][1][0] for i in at), *self.shape[1:])
+        return self._join("concatenate", shape, prod(shape), 0, at)
 
     def excite(self, squeeze):
         """Squeeze-and-excitation: each channel times a number that a small network makes of the means of all."""

@@ -1,4 +1,4 @@
-"""Image classifiers, from the papers that define them, with the details of torchvision."""
+"""Networks of images, from the papers that define them, with the details of torchvision; YOLOv8 from its configuration."""
 
 from functools import partial
 from math import ceil
@@ -135,6 +135,46 @@ def convnext(counts, widths):
     return net.global_pool().normalise().linear(1000).layers
 
 
+def yolo_v8(depth, width, most, side=640, classes=80):
+    """YOLOv8: three scales of features, joined on the way up and down again, each with a head for boxes and one for classes."""
+
+    def wide(channels):
+        return ceil(min(channels, most) * width / 8) * 8
+
+    def split(net, out, count, residual):  # half of the channels goes on, and all that it becomes is joined again
+        half, count = wide(out) // 2, max(round(count * depth), 1)
+        net.conv(2 * half, 1).keep().view(half, *net.shape[1:])
+        for i in range(count):
+            if i:
+                net.keep()
+            if residual:
+                net.keep().conv(half).conv(half).add()
+            else:
+                net.conv(half).conv(half)
+        return net.cat(*range(-count, 0)).conv(wide(out), 1)
+
+    def heads(net):
+        box, kind = max(16, wide(256) // 4, 64), max(wide(256), min(classes, 100))
+        for inner, out in ((box, 64), (kind, classes)):
+            net.keep().conv(inner).conv(inner).conv(out, 1, norm=0, bias=True).back()
+
+    net = Stack((3, side, side)).conv(wide(64), 3, 2).conv(wide(128), 3, 2)
+    split(net, 128, 3, True).conv(wide(256), 3, 2)
+    split(net, 256, 6, True).keep().conv(wide(512), 3, 2)
+    split(net, 512, 6, True).keep().conv(wide(1024), 3, 2)
+    split(net, 1024, 3, True).conv(wide(1024) // 2, 1)
+    for _ in range(3):  # maxima of ever larger windows
+        net.keep().pool(5, 1)
+    net.cat(-3, -2, -1).conv(wide(1024), 1).keep()
+    split(net.enlarge().cat(1), 512, 3, False).keep()
+    heads(split(net.enlarge().cat(0), 256, 3, False))
+    heads(split(net.conv(wide(256), 3, 2).cat(1), 512, 3, False))
+    heads(split(net.conv(wide(512), 3, 2).cat(0), 1024, 3, False))
+    places = sum((side // step) ** 2 for step in (8, 16, 32))  # boxes are means over 16 distances on each of 4 sides
+    net.layer("boxes", (4, places), reads=64 * places, kind="vector", flop=7 * 64 * places, params=16)
+    return net.layers
+
+
 def _net(name, title, build, source, date, side=224):
     return Net(name, title, build, side * side * 3, source, date)
 
@@ -165,3 +205,6 @@ def all():
     yield _net("vit-l-16", "ViT-L/16", partial(vit, 24, 1024, 16), paper, "2020-10")
     yield _net("convnext-tiny", "ConvNeXt-T", partial(convnext, (3, 3, 9, 3), (96, 192, 384, 768)),
                "Liu et al. 2022, arXiv 2201.03545, section 2", "2022-01")  # fmt: skip
+    scales = {"n": (0.33, 0.25, 1024), "s": (0.33, 0.5, 1024), "m": (0.67, 0.75, 768), "l": (1, 1, 512), "x": (1, 1.25, 512)}
+    for size, scale in scales.items():
+        yield _net(f"yolo-v8{size}", f"YOLOv8{size}, 640 x 640", partial(yolo_v8, *scale), "Ultralytics 2023, yolov8.yaml", "2023-01", 640)
