@@ -693,6 +693,7 @@ def plot_history(history):
             axis.plot(epochs, [row[name] for row in history], label=name, marker="." if len(epochs) < 40 else None)
         axis.set_xlabel("epoch")
         axis.legend()
-    axes[0, 0].set_yscale("log")
-    axes[0, 0].set_ylabel("loss")
+    seen = [row[name] for row in history for name in losses if row[name] > 0]
+    if seen and max(seen) > 20 * min(seen):
+        axes[0, 0].set_yscale("log")
     return figure
