@@ -32,5 +32,10 @@ def amount(name, value, unit, *, least=0.0, above=None, whole=False):
     return x
 
 
+def plain(x):
+    """One number as a Python float, whose arithmetic takes a third of the time of NumPy's; an array as it is."""
+    return x if x.ndim else x.item()
+
+
 def _show(x, unit):
     return format(x, unit) if np.isfinite(x) else f"{x} {unit}".rstrip()

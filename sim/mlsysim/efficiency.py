@@ -127,7 +127,7 @@ def product_share(m, n, k, groups, cores, c, *, speed=1.0, bytes_per=2.0):
     """
     inner, tile = c.inner * speed, c.tile * speed * bytes_per / 2.0
     m, n, k, groups = (np.asarray(x, float) for x in (m, n, k, groups))
-    rows, columns, area, harmonic = TILES.T.reshape(4, -1, *(1,) * m.ndim)
+    rows, columns, area, harmonic = TILES.T.reshape(4, -1, *(1,) * max(m.ndim, n.ndim, k.ndim, groups.ndim))
     tiles = np.ceil(m / rows) * np.ceil(n / columns) * groups
     parts = np.minimum(np.maximum(np.floor(cores / tiles), 1.0), np.maximum(np.floor(k / SPLIT), 1.0))
     waves = np.ceil(tiles * parts / cores)
@@ -172,9 +172,13 @@ def shares(graph, cores, c, speed, bytes_per):
     last, share = graph.shares
     if last != asked:
         share = np.full(graph.flop.shape, c.compute)
-        if graph.products.size:
+        if graph.shape:  # one product at a time: sizes that do not vary stay numbers, and all tiles of one fit a cache
+            for i in graph.products:
+                op = graph.ops[i]
+                share[i] = product_share(op.m, op.n, op.k, op.groups, cores, c, speed=speed, bytes_per=bytes_per)
+        elif graph.products.size:
             sizes = graph.table[1:5, graph.products]  # m, n, k, groups
             share[graph.products] = product_share(*sizes, cores, c, speed=speed, bytes_per=bytes_per)
-            share[graph.attention] *= c.attention
+        share[graph.attention] *= c.attention
         graph.shares = asked, share
     return share

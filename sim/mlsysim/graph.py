@@ -13,7 +13,7 @@ KINDS = ("gemm", "attention", "depthwise", "vector", "gather")
 NUMBERS = ("flop", "m", "n", "k", "groups", "weights", "reads", "writes", "cache", "count", "live")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # to freeze it would make it take six times as long to make, and a graph is dozens
 class Op:
     """One operator of a graph, done `count` times (layers, for instance).
 

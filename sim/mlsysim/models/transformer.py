@@ -1,11 +1,12 @@
 """Transformers from their configuration: exact parameters, and a graph of operators for any batch, prompt and context."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import gcd
 
 import numpy as np
 
-from .._check import amount
+from .._check import amount, plain
 from ..errors import RangeError
 from ..graph import Graph, Op
 from .operators import attention, feed_forward, mixture, refuse
@@ -138,7 +139,7 @@ class Transformer:
         return (self.embedding_params + self.head_params + dense * self.layer_params[0]
                 + (self.layers - dense) * self.layer_params[sparse])  # fmt: skip
 
-    @property
+    @cached_property
     def params(self):
         """Every weight, embeddings included."""
         return self._sum(1)
@@ -148,7 +149,7 @@ class Transformer:
         """Weights that one token uses: all but the experts that do not work on it."""
         return self._sum(2)
 
-    @property
+    @cached_property
     def matrix_params(self):
         """Weights that one token is multiplied by: no embedding rows, norms or biases; the head counts, tied or not."""
         wide = (3 if self.gated else 2) * self.width
@@ -209,9 +210,9 @@ class Transformer:
         TensorRT-LLM 0.8. The all-reduces between tp devices are not here; network.py times them.
         """
         refuse(self, other, "batch, tokens, context, tp, logits, flash, head, grouped")
-        batch = amount("batch", batch, "", least=1, whole=True)
-        tokens = amount("tokens", tokens, "", least=1, whole=True)
-        context = amount("context", context, "", whole=True)
+        batch = plain(amount("batch", batch, "", least=1, whole=True))
+        tokens = plain(amount("tokens", tokens, "", least=1, whole=True))
+        context = plain(amount("context", context, "", whole=True))
         tp = self.check_split(tp)
         rows, d, L = batch * tokens, self.width, self.layers
 
