@@ -29,11 +29,14 @@ class Infeasible(SimError):
 
 
 def unknown(kind, name, known):
-    """UnknownName for `name`, pointing at the nearest of `known` or listing them."""
+    """UnknownName for `name`, pointing at the nearest of `known` and listing them, or the nearest few of many."""
     import difflib
 
-    near = difflib.get_close_matches(str(name).strip().lower().replace(" ", "-"), known, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(str(name).strip().lower().replace(" ", "-"), known, n=4, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
+    if len(known) > 40:
+        shown = near[1:] or known[:3]
+        known = [*shown, f"and {len(known) - len(shown) - bool(near)} others"]
     return UnknownName(f"unknown {kind} {clip(name)}; {hint}there are {', '.join(known)}")
 
 

@@ -172,7 +172,7 @@ def test_the_index_of_names_is_what_the_families_hold():
 
 
 def test_one_model_loads_one_family():
-    code = "import sys, mlsysim; mlsysim.model('resnet-50'); print('mlsysim.models.gpt' in sys.modules, 'mlsysim.models.ssm' in sys.modules)"
+    code = "import sys, mlsysim; mlsysim.model('resnet-50'); print(*('mlsysim.models.' + f in sys.modules for f in ('gpt', 'ssm')))"
     assert run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == ["False", "False"]
 
 
@@ -280,6 +280,23 @@ def test_arrays_are_loops(m, tokens, context):
             for number in ("flop", "weights", "reads", "writes", "cache"):
                 assert whole.total(number)[i, j] == approx(one.total(number), rel=1e-12)
             assert whole.working[i, j] == one.working
+
+
+@given(m=sampled_from([*NETS, *models("recommend"), *models("state-space")]))
+def test_an_array_of_batches_is_a_loop(m):
+    whole = m.graph(batch=[1, 8, 3])
+    for i, batch in enumerate((1, 8, 3)):
+        one = m.graph(batch=batch)
+        assert whole.working[i] == one.working == m.working(batch=batch)
+        for number in ("flop", "weights", "reads", "writes"):
+            assert whole.total(number)[i] == approx(one.total(number), rel=1e-12)
+
+
+@given(m=sampled_from([*TRANSFORMERS, *models("state-space")]))
+def test_a_step_reads_the_weights_that_a_token_uses(m):
+    head = m.vocab * m.width if m.kind == "state-space" or m.causal and m.tied else 0
+    table = m.embedding_params if m.kind != "state-space" else m.vocab * m.width
+    assert m.graph().total("weights") == approx(m.active_params - table + head, rel=1e-3)
 
 
 @given(m=sampled_from(NETS), batch=integers(1, 9))

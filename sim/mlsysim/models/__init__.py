@@ -75,4 +75,3 @@ def models(kind=None):
     if kind is not None and kind not in {m.kind for m in found}:
         raise unknown("kind of model", kind, sorted({m.kind for m in found}))
     return [m for m in found if kind in (None, m.kind)]
-

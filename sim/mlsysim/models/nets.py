@@ -222,7 +222,7 @@ class Stack:
         waiting = prod(self.shape) + self._besides(tensor, self.tensor)
         side = Stack(shape, self.norm, self.bias).conv(out, 1, stride, name="shortcut", **options)
         made = side.layers[0]
-        self.layers.append(Layer(**{**vars(made), "live": made.live + waiting}))
+        self.layers.append(replace(made, live=made.live + waiting))
         self.kept.append((-len(self.layers), side.shape))
         return self
 
