@@ -51,6 +51,8 @@ _PUBLIC = {
     "Term": "result",
     "solve": "solving",
     "serve": "serving",
+    "compress": "compression",
+    "distill": "compression",
     "feed": "storage",
     "staging": "storage",
     "checkpoint": "storage",
