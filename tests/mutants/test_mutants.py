@@ -184,4 +184,5 @@ def test_almost_all_mutants_are_killed_in_time(school, record_property):
     record_property("table", "\n".join(rows))
     assert total - len(survivors) >= KILLED * total
     if os.environ.get("CI"):            # elsewhere the machine may have other things to do
-        assert seconds < SECONDS
+        others = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)) - 1
+        assert seconds < SECONDS * (2 + others) / 2, "and the two cores are shared with other workers of pytest"
