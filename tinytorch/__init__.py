@@ -32,7 +32,7 @@ _MODULES = {
         "Adam", "AdamW", "CosineWithWarmup", "OneCycleLR", "Optimizer", "RMSProp", "SGD", "Scheduler", "StepLR",
         "clip_grad_norm_", "clip_grad_value_",
     ),
-    "training": ("Trainer",),
+    "training": ("Callback", "EarlyStopping", "Half", "LossScaler", "Trainer", "load_checkpoint", "save_checkpoint"),
 }
 _TOOLS = {"student": ("NotebookError", "provenance", "use")}
 _HOME = {name: module for module, names in (_MODULES | _TOOLS).items() for name in names}

@@ -380,9 +380,21 @@ def join_arrays(plain, arrays):
     return [join_arrays(value, arrays) for value in plain] if isinstance(plain, list) else plain
 
 
+def places_in(plain):
+    """How many arrays a tree from split_arrays has a place for."""
+    if isinstance(plain, dict):
+        return 1 if plain.keys() == {"@array"} else sum(map(places_in, plain.values()))
+    return sum(map(places_in, plain)) if isinstance(plain, list) else 0
+
+
 def save_checkpoint(path, state):
-    """Write a tree of dicts, lists, numbers, texts, arrays and tensors to one .npz file, whole or not at all -> its bytes."""
+    """Write a tree of dicts, lists, numbers, texts, arrays and tensors to one .npz file, whole or not at all -> its bytes.
+
+    Raises TypeError for anything else, ValueError if two arrays have one path, as those of {"a/b": x, "a": {"b": y}}.
+    """
     plain, arrays = split_arrays(state)
+    if places_in(plain) != len(arrays):
+        raise ValueError("two arrays of the state have one path: use keys without '/', and not the key '@array'")
     text = json.dumps({"format": FORMAT, "checksum": checksum(arrays), "state": plain})
     header = np.frombuffer(text.encode(), np.uint8)
     header = np.append(header, np.frombuffer(zlib.crc32(header).to_bytes(4, "little"), np.uint8))
@@ -458,6 +470,12 @@ def samples_of(batch):
     return len(batch[-1])
 
 
+def set_epoch(loader, epoch):
+    """Choose the order of a loader's next pass, so that it is the same in a resumed run. Lists of batches have one order."""
+    if hasattr(loader, "epoch"):
+        loader.epoch = epoch
+
+
 class Progress(Callback):
     """How far a run is: a bar on a terminal, elsewhere a line for an epoch, at most about lines of them."""
 
@@ -485,7 +503,10 @@ class Progress(Callback):
         if last or row["epoch"] % self.every == 0:
             values = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
             line = f"epoch {row['epoch']} of {trainer.epochs}: {values} ({time.perf_counter() - self.begun:.1f} s)"
-            (self.bar.console.print if self.bar else print)(line)
+            if self.bar:
+                self.bar.console.print(line, highlight=False)
+            else:
+                print(line)
 
     def close(self):
         """Give the terminal back, however the run ended."""
@@ -534,7 +555,7 @@ class Trainer:
             self._call("on_fit_begin")
             while self.epoch < epochs and not self.stop:
                 if batches is None:
-                    loader.epoch = self.epoch
+                    set_epoch(loader, self.epoch)
                     batches = iter(loader)
                 self._call("on_epoch_begin")
                 self._train_epoch(batches)
@@ -558,7 +579,7 @@ class Trainer:
     def _end_epoch(self, validation):
         row = {"epoch": self.epoch + 1, "loss": self.mean.value, "lr": self.optimizer.param_groups[0]["lr"]}
         if validation is not None:
-            validation.epoch = self.epoch  # a loader that shuffles: the same order in a resumed run
+            set_epoch(validation, self.epoch)
             row |= {f"validation {name}": value for name, value in self.evaluate(validation).items()}
         self.history.append(row)
         self.epoch, self.batch, self.mean = self.epoch + 1, 0, Average()
