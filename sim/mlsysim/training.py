@@ -14,6 +14,7 @@ from .efficiency import constants, draw, operator_times
 from .errors import RangeError, SimError, unknown
 from .graph import Graph, Op
 from .models import model as named
+from .pipeline import in_flight as kept_by_first
 from .result import Result, Term, require, total
 from .systems import Cluster, cluster
 from .topology import links
@@ -51,11 +52,13 @@ def state_bytes(params, *, dp=1, zero=0, weights=2.0, gradients=2.0, optimizer=1
     return tuple((params * amount(name, each, "B") / n)[()] for name, each, n in given)
 
 
-def activation_bytes(model, *, micro_batch, tokens, tp=1, recompute="none", sequence_parallel=False, flash=True, bytes_per=2.0):
+def activation_bytes(model, *, micro_batch, tokens, tp=1, recompute="none", sequence_parallel=False, flash=True, dropout=False,
+                     bytes_per=2.0):  # fmt: skip
     """Bytes of activations that one layer keeps for the backward pass of one micro-batch.
 
-    Per token and layer of a plain transformer 34 width + 5 heads tokens bytes in fp16, of which tp divides 24 width and
-    the scores, and sequence_parallel the rest; written here for any heads, hidden length and gating, dropout left out.
+    Per token and layer of a plain transformer with dropout 34 width + 5 heads tokens bytes in fp16, of which tp divides
+    24 width and the scores, and sequence_parallel the rest; written here for any heads, hidden length and gating. Without
+    dropout there are no masks of 2 width bytes and of heads tokens bytes, and one copy of the scores instead of two.
     "selective" (and flash) drops the scores, "full" keeps the layer's input alone. Source: Korthikanti et al. 2022, eqs. 1-6.
     """
     m = named(model)
@@ -69,9 +72,10 @@ def activation_bytes(model, *, micro_batch, tokens, tp=1, recompute="none", sequ
     kv = 2 * m.kv_heads * m.head_dim if not m.kv_rank else m.kv_rank + 2 * m.heads * m.head_dim
     inside = heads * 2 + kv + used * (3 if m.gated else 2)  # q and what attention gives, k and v, the feed-forward
     around = 4 * m.width  # inputs of two norms and of the two products behind them
-    scores = 0.0 if flash or recompute == "selective" else m.heads * amount("tokens", tokens, "") * 2
-    per_row = (inside + scores) / tp + around / (tp if sequence_parallel else 1)
-    return (rows * per_row * bytes_per)[()]
+    around = around * bytes_per + 2 * m.width * dropout  # a mask is a byte an element
+    scores = m.heads * amount("tokens", tokens, "") * (2 * bytes_per + 1 if dropout else bytes_per)
+    scores = 0.0 * scores if flash or recompute == "selective" else scores
+    return (rows * ((inside * bytes_per + scores) / tp + around / (tp if sequence_parallel else 1)))[()]
 
 
 def loss(vocab, rows):
@@ -163,7 +167,7 @@ def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, in
     rows = tokens // cp
     kept = activation_bytes(m, micro_batch=micro_batch, tokens=rows, tp=tp, recompute=recompute,
                             sequence_parallel=sequence_parallel, flash=flash)  # fmt: skip
-    in_flight = np.minimum(micro, pp) * (1 + (pp - 1) / (pp * interleave) if interleave > 1 else 1)
+    in_flight = kept_by_first(pp, micro, schedule="interleaved" if interleave > 1 else "1f1b", interleave=interleave)
     working = activation_bytes(m, micro_batch=micro_batch, tokens=rows, tp=tp, flash=flash) if recompute == "full" else 0.0
     logits = 4.0 * micro_batch * rows * m.vocab / tp if pp == 1 else 0.0
     activations = kept * (m.layers / pp) * in_flight + working + logits
@@ -215,13 +219,13 @@ def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, in
         one = ahead + behind + again + tensor + context + experts + send
         steady = micro * (one + head)
         bubble = (pp - 1) / interleave * one
-        # data parallelism: gradients to all replicas; with zero=3 the weights come for every pass besides
+        # data parallelism: gradients to all replicas and the sum, or new weights, back
         group = links(on, dp * cp, tp, ring=True)
         size = 2.0 * (share + expert / (tp * pp * ep))
-        grads = 2 * all_gather(size, dp * cp, group.bandwidth, latency=group.latency) if dp * cp > 1 else 0.0
-        fetch = 2 * micro * all_gather(size, dp * cp, group.bandwidth, latency=group.latency) if zero == 3 and dp > 1 else 0.0
-        behind_last = (behind + head) if overlap else 0.0
-        data = np.maximum(grads - behind_last, 0.0) + (np.maximum(fetch - steady, 0.0) if overlap else fetch)
+        one_way = all_gather(size, dp * cp, group.bandwidth, latency=group.latency) if dp * cp > 1 else 0.0
+        trips = {2: micro + 1, 3: 3 * micro}.get(zero, 2)  # split gradients are scattered, split weights gathered, each time
+        beside = {2: micro * (behind + head), 3: steady}.get(zero, behind + head) if overlap else 0.0
+        data = np.maximum(trips * one_way - beside, 0.0)
         states = (share + expert / (tp * pp * ep)) / (dp * cp if zero else 1)
         update = 30.0 * states / (device.bandwidth.value * constants(device.family).memory)
         return steady + bubble + data + update, dict(
