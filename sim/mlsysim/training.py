@@ -138,6 +138,7 @@ def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, in
     if not getattr(m, "causal", False):
         raise SimError(f"train: {m.title} is a {m.kind}; wanted a decoder, such as 'llama-3.1-8b'")
     device, gpus = on.device, on.devices
+    peak = gpus * device.rate(precision)
     tp, pp, cp, ep, interleave = (_whole(k, v) for k, v in
                                   dict(tp=tp, pp=pp, cp=cp, ep=ep, interleave=interleave).items())  # fmt: skip
     m.check_split(tp)
@@ -235,7 +236,6 @@ def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, in
     seconds, spent = step()
     count = batch * tokens
     flop = 3.0 * m.flop_per_token((tokens - 1) / 2) * count
-    peak = gpus * device.rate(precision)
     twice = (4.0 if recompute == "full" else 3.0) / 3.0
     mfu = flop / (peak * seconds)
     steps = 1.0 if run_tokens is None else amount("run_tokens", run_tokens, "token" if isinstance(run_tokens, str) else "") / count
