@@ -23,7 +23,8 @@ def check(stages, micro_batches, schedule, interleave):
     if schedule != "interleaved" and np.any(v != 1):
         raise RangeError(f"interleave: got {v[()]:g} with schedule {schedule!r}; wanted 1, or schedule 'interleaved'")
     if schedule == "interleaved" and np.any(m % p):
-        raise RangeError(f"micro_batches: got {m[()]}; interleaved chunks go in rounds, so wanted a multiple of {p[()]} stages")
+        got, of = (x[m % p != 0].flat[0] for x in np.broadcast_arrays(m, p))
+        raise RangeError(f"micro_batches: got {got:g}; interleaved chunks go in rounds, so wanted a multiple of {of:g} stages")
     return p, m, v
 
 

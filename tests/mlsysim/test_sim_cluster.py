@@ -165,7 +165,7 @@ def test_generated_jobs_have_the_means_asked_for():
 @pytest.mark.parametrize(
     "call, error, says",
     [
-        (lambda: simulate_cluster(given_jobs((0, 16, 1)), 8), Infeasible, "needs 16 devices at once, there are 8: 2 times"),
+        (lambda: simulate_cluster(given_jobs((0, 16, 1)), 8), Infeasible, "needs 16 devices at once, there are 8: 2 times that"),
         (lambda: simulate_cluster(given_jobs((0, 1, 1)), 8, policy="sjf"), UnknownName, "policy 'sjf'"),
         (lambda: simulate_cluster(given_jobs((0, 1, 1)), 0), RangeError, "gpus: got 0"),
         (lambda: simulate_cluster(given_jobs((0, 1, 1)), 8, overhead=-1), RangeError, "overhead: got -1"),

@@ -245,7 +245,7 @@ def simulate_cluster(load, gpus, *, policy="fifo", overhead=0.0):
     overhead = float(amount("overhead", overhead, "s"))
     if load.gpus.max() > gpus:
         raise Infeasible(f"job {int(load.gpus.argmax())} needs {load.gpus.max()} devices at once, there are {gpus}: "
-                         f"{load.gpus.max() / gpus:.3g} times too much")  # fmt: skip
+                         f"{load.gpus.max() / gpus:.3g} times that")  # fmt: skip
     env = simpy.Environment()
     scheduler = Scheduler(env, load, gpus, policy, overhead)
     env.process(scheduler.arrive())
