@@ -51,6 +51,15 @@ _PUBLIC = {
     "Term": "result",
     "solve": "solving",
     "serve": "serving",
+    "spread": "uncertainty",
+    "tornado": "uncertainty",
+    "Normal": "uncertainty",
+    "LogNormal": "uncertainty",
+    "Uniform": "uncertainty",
+    "Triangular": "uncertainty",
+    "training_flop": "scaling",
+    "expected_tokens": "scaling",
+    "speculate": "speculation",
     "footprint": "sustainability",
     "machine_energy": "sustainability",
     "shift": "sustainability",
@@ -76,8 +85,10 @@ _PUBLIC = {
     "UnknownName": "errors",
 }
 _MODULES = (
-    "bounds", "collectives", "constants", "devices", "efficiency", "errors", "graph", "llm", "models", "network",
-    "plan", "plot", "queueing", "result", "serving", "simulate", "solving", "sweep", "systems", "tables", "training", "units",
+    "bounds", "collectives", "compression", "constants", "costs", "devices", "efficiency", "errors", "graph", "llm",
+    "models", "network", "plan", "plot", "queueing", "result", "scaling", "serving", "simulate", "solving",
+    "speculation", "storage", "sustainability", "sweep", "systems", "tables", "tinyml", "training", "uncertainty",
+    "units",
 )  # fmt: skip
 __all__ = sorted([*_PUBLIC, *_MODULES])
 
