@@ -15,7 +15,8 @@ from ._check import amount
 from .constants import Figure
 from .errors import RangeError, unknown
 from .result import Result, Term, total
-from .systems import Cluster, cluster, storage_tier
+from .storage import checkpoint
+from .systems import Cluster, cluster
 from .training import state_bytes
 
 _SPAN, _GPUS, _NODES = 54 * 86400.0, 16384, 2048
@@ -240,30 +241,23 @@ def checkpoint_bytes(params, *, weights=2.0, optimizer=12.0):
     return kept[0] + kept[2]
 
 
-def write_seconds(size, tier, *, writers=1):
-    """Seconds to write `size` bytes to a storage tier, `writers` drives or clients of it side by side."""
-    size, writers = amount("size", size, "B"), amount("writers", writers, "", least=1, whole=True)
-    return (size / (storage_tier(tier).write.value * writers))[()]
+def job_goodput(on, params, *, storage=None, each="nvme-gen4", writers=None, restart="5 min", interval="daly", copy=None, rates=None):
+    """Goodput of training `params` parameters on a Cluster that keeps checkpoints in storage -> Checkpointing.
 
-
-def job_goodput(on, params, *, tier="nvme-gen4", writers=None, restart="5 min", interval="daly", copy=None, rates=None):
-    """Goodput of training `params` parameters on a Cluster that checkpoints to a storage tier -> Checkpointing.
-
-    writers: drives or clients side by side, one a node unless told. restart: seconds to find the fault and start, reading
-    the checkpoint comes on top. copy: rate (B/s a node) at which a node copies its part to host memory, after which work
-    goes on while it is written (asynchronous).
+    storage, each, writers: as in storage.checkpoint(); unless told a drive in each node. restart: seconds to find the fault
+    and start, reading the checkpoint comes on top. copy: rate (B/s a node) at which a node copies its part to host memory,
+    after which work goes on while that is written (asynchronous).
     """
     on = on if isinstance(on, Cluster) else cluster(on[0], gpus=on[1])
-    tier, writers = storage_tier(tier), on.nodes if writers is None else writers
     size, mtbf = checkpoint_bytes(params), failures(on, rates=rates).seconds
-    write = write_seconds(size, tier, writers=writers)
-    restart = amount("restart", restart, "s") + size / (tier.read.value * amount("writers", writers, "", least=1))
+    disk = checkpoint(size, storage=storage, each=each, writers=on.nodes if writers is None else writers)
+    restart = amount("restart", restart, "s") + disk.restore
     if copy is None:
-        return checkpointing(mtbf, write, restart=restart, interval=interval)
+        return checkpointing(mtbf, disk.seconds, restart=restart, interval=interval)
     stall = size / on.nodes / amount("copy", copy, "B/s", above=0.0)
     if isinstance(interval, str) and interval in INTERVALS:
-        interval = np.maximum(INTERVALS[interval](stall, mtbf), write)
-    return checkpointing(mtbf, stall, restart=restart, interval=interval, background=write)
+        interval = np.maximum(INTERVALS[interval](stall, mtbf), disk.seconds)
+    return checkpointing(mtbf, stall, restart=restart, interval=interval, background=disk.seconds)
 
 
 # Stragglers.
