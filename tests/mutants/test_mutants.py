@@ -10,7 +10,6 @@ who may delete them, and a test shows that the reference without them is judged 
 
 import concurrent.futures
 import multiprocessing
-import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ MODULES = [a for a in COURSE.assignments if a.part == "tinytorch"]
 REFERENCE, QUICK, RELEASED = "reference", "reference-without-show", "released"
 SECRET = bytes(range(32))               # fixed, so that the hidden cases are the same in every run
 KILLED = 0.95                           # of all mutants
-SECONDS = 240                           # for `mlsys build` and everything below, eight modules on two cores
+TABLE = COURSE.root / "build" / "artefacts" / "mutants.txt"
 every = pytest.mark.parametrize("a", COURSE.assignments, ids=lambda a: a.id)
 each_module = pytest.mark.parametrize("a", MODULES, ids=lambda a: a.id)
 
@@ -167,7 +166,7 @@ def test_a_wrong_solution_costs_no_points_of_checks_that_do_not_cover_it(school,
     assert {name: lost for name, lost in others.items() if lost} == {}
 
 
-def test_almost_all_mutants_are_killed_in_time(school, record_property):
+def test_almost_all_mutants_are_killed(school, record_property):
     begun = time.monotonic()
     build(COURSE, COURSE.assignments, check=True)
     building = time.monotonic() - begun
@@ -182,7 +181,6 @@ def test_almost_all_mutants_are_killed_in_time(school, record_property):
     rows.append(f"killed {total - len(survivors)} of {total} mutants; mlsys build {building:.1f} s, all of it {seconds:.1f} s, two processes")
     rows += [f"survivor: {a.id}, line {m.line}: {m.name} ({m.survives or 'no reason given'})" for a, m in survivors]
     record_property("table", "\n".join(rows))
+    TABLE.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write(TABLE, ("\n".join(rows) + "\n").encode())
     assert total - len(survivors) >= KILLED * total
-    if os.environ.get("CI"):            # elsewhere the machine may have other things to do
-        others = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)) - 1
-        assert seconds < SECONDS * (2 + others) / 2, "and the two cores are shared with other workers of pytest"
