@@ -98,10 +98,10 @@ _PUBLIC = {
     "UnknownName": "errors",
 }
 _MODULES = (
-    "bounds", "collectives", "compression", "constants", "costs", "devices", "efficiency", "errors", "graph", "llm",
-    "models", "network", "plan", "plot", "queueing", "result", "scaling", "serving", "simulate", "solving",
-    "speculation", "storage", "sustainability", "sweep", "systems", "tables", "tinyml", "training", "uncertainty",
-    "units",
+    "bounds", "collectives", "compression", "constants", "costs", "devices", "efficiency", "errors", "graph",
+    "layout", "llm", "models", "network", "pipeline", "plan", "plot", "queueing", "reliability", "result",
+    "scaling", "serving", "simulate", "solving", "speculation", "storage", "sustainability", "sweep", "systems",
+    "tables", "tinyml", "topology", "training", "uncertainty", "units",
 )  # fmt: skip
 __all__ = sorted([*_PUBLIC, *_MODULES])
 
