@@ -159,26 +159,35 @@ def operator_times(graph, device, precision, *, weights=None, activations=None, 
     """
     c, one, rate = constants(device.family), width(precision), device.rate(precision)
     traffic = graph.traffic(one if weights is None else weights, one if activations is None else activations, cache)
+    # Vector units do two numbers of 16 bits, or four of 8, in the place of one of 32 (CUDA C++ Programming Guide, arithmetic
+    # instructions), and the products that are too narrow for a matrix instruction: grouped convolutions of a few channels.
     peak = np.full(len(graph.ops), vector_rate(device, precision))
     peak[graph.products] = rate
-    share = shares(graph, lanes(device), c, rate / sixteen_bit_rate(device, precision), one)
+    by_hand = min(rate, vector_rate(device, precision) * max(4.0 / one, 1.0))
+    peak[graph.narrow] = by_hand
+    sixteen = sixteen_bit_rate(device, precision)
+    share = shares(graph, lanes(device), c, (rate / sixteen, by_hand / sixteen), one)
     compute = graph.flop / (peak.reshape(-1, *(1,) * len(graph.shape)) * share)
     return Times(compute, traffic / (device.bandwidth.value * c.memory), c.launch, traffic)
 
 
 def shares(graph, cores, c, speed, bytes_per):
-    """Share of the peak of its unit that each operator reaches. The graph keeps the last: a knob or a second look asks again."""
+    """Share of the peak of its unit that each operator reaches. The graph keeps the last: a knob or a second look asks again.
+
+    speed is the rate of matrix units, and that of vector units for narrow products, over the 16-bit rate.
+    """
     asked = cores, c, speed, bytes_per
     last, share = graph.shares
     if last != asked:
         share = np.full(graph.flop.shape, c.compute)
+        fast = np.where(graph.narrow, speed[1], speed[0])
         if graph.shape:  # one product at a time: sizes that do not vary stay numbers, and all tiles of one fit a cache
             for i in graph.products:
                 op = graph.ops[i]
-                share[i] = product_share(op.m, op.n, op.k, op.groups, cores, c, speed=speed, bytes_per=bytes_per)
+                share[i] = product_share(op.m, op.n, op.k, op.groups, cores, c, speed=fast[i], bytes_per=bytes_per)
         elif graph.products.size:
             sizes = graph.table[1:5, graph.products]  # m, n, k, groups
-            share[graph.products] = product_share(*sizes, cores, c, speed=speed, bytes_per=bytes_per)
+            share[graph.products] = product_share(*sizes, cores, c, speed=fast[graph.products], bytes_per=bytes_per)
         share[graph.attention] *= c.attention
         graph.shares = asked, share
     return share

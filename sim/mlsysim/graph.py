@@ -69,6 +69,9 @@ class Graph:
         self.table = stacked.swapaxes(0, 1)
         (self.flop, self.m, self.n, self.k, self.groups, self.weights, self.reads, self.writes, self.cache, self.count,
          self.live) = self.table  # fmt: skip
+        # products in groups that are narrower than the eight columns of the smallest matrix instruction
+        slim = (self.groups > 1) & (np.minimum(self.n, self.k) < 8)
+        self.narrow = (self.kinds == KINDS.index("gemm")) & slim.reshape(len(self.ops), -1).any(axis=1)
         self.shares = None, None  # efficiency.py keeps the last shares of the peak here, with what they were for
 
     @property

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .efficiency import Constants, constants, link_share, operator_times, trial
+from .efficiency import Constants, constants, link_share, operator_times, trial, width
 from .errors import SimError, unknown
 from .graph import Graph, Op
 
@@ -102,11 +102,14 @@ def _solve(workload, device, **args):
     return solve(find_model(workload), device, allow_infeasible=True, **args)
 
 
-def _gemm(device, m, n, k, precision):
+def _gemm(device, m, n, k, precision, launch=True):
+    """launch=False: the kernel's own time, as a profiler reports it."""
     from .devices import device as find
 
-    graph = Graph([Op("product", "gemm", m, n, k, weights=n * k, reads=m * k, writes=m * n)])
-    return operator_times(graph, find(device), precision).seconds[0]
+    wide = max(2.0 / width(precision), 1.0)  # the output of a product in 8 bits has 16
+    graph = Graph([Op("product", "gemm", m, n, k, weights=n * k, reads=m * k, writes=m * n * wide)])
+    times = operator_times(graph, find(device), precision)
+    return times.seconds[0] - (0.0 if launch else times.launch)
 
 
 def _collective(on, size, algorithm="best"):
@@ -127,9 +130,9 @@ def _cache(model, tokens):
 
 
 def _tiny(model, device):
-    from .solving import solve
+    from .tinyml import predict
 
-    return solve(find_model(model), device, precision="int8", allow_infeasible=True)
+    return predict(find_model(model), device, allow_infeasible=True)
 
 
 CALLS = {

@@ -30,6 +30,8 @@ def attention(m, op, batch, tokens, context, tp, flash, grouped=True):
         if not m.positions and not m.alibi:
             ops.append(op("rotary positions", "vector", flop=6 * rows * (q + k), reads=rows * (q + k), writes=rows * (q + k),
                           live=rows * (q + 2 * k), count=L))  # fmt: skip
+        else:  # bias, heads apart, keys and values into the cache: a kernel too (FasterTransformer, add_QKV_bias_transpose)
+            ops.append(op("heads apart", "vector", reads=rows * (q + 2 * k), writes=rows * (q + 2 * k), count=L))
         ops.append(op("attention", "attention", tokens * (h / kv), m.head_dim, context + tokens, batch * kv,
                       flop=4 * rows * h * seen * m.head_dim, reads=rows * (q + 2 * k), writes=rows * q,
                       cache=2 * batch * (k if grouped else q) * context, count=L))  # fmt: skip
