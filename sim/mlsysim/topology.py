@@ -247,7 +247,7 @@ def collective(on, operation, size, *, ranks=None, algorithm="best", sides=None,
     an array. algorithm "best" is the fastest, size by size, of those that need no switch that adds: "ring" over all cards,
     "hierarchical" (inside a node, then across), "tree", "double-tree"; with "in-switch" all switches do, with
     "in-node-switch" those inside nodes, as NCCL uses them from NVLink 4 on. Each runs with the protocol of a library that
-    is best for the size (collectives.PROTOCOLS). Other nodes talk in the same pattern at the same time.
+    is best for the size (collectives.PROTOCOLS), but on a torus of devices. Other nodes talk in the same pattern at the same time.
 
     Raises RangeError for ranks that are more than there are or fill a node in part, UnknownName.
     """
@@ -269,11 +269,13 @@ def collective(on, operation, size, *, ranks=None, algorithm="best", sides=None,
     near, a = node.scale_up.per_direction.value * link_share(node.scale_up.kind), node.scale_up.latency.value
     far, b = node.scale_out_rate / node.count * link_share(node.scale_out.kind) / net.loads["ring"], node.scale_out.latency.value
     nets = {"all-to-all": net.loads["all-to-all"] / net.loads["ring"], "relay": net.kind == "rail"}
-    plans = _torus_plans(operation, net, nets) if inner == 1 and net.kind == "torus" else _plans(operation, inner, outer, nets)
+    grid_of_devices = inner == 1 and net.kind == "torus"
+    plans = _torus_plans(operation, net, nets) if grid_of_devices else _plans(operation, inner, outer, nets)
     if algorithm != "best" and algorithm not in plans:
         raise unknown(f"algorithm of an {operation} on {n} devices", algorithm, [*plans, "best"])
     names = [k for k in plans if not k.endswith("switch")] if algorithm == "best" else [algorithm]
-    plans = {name: by_protocol(plans[name], across=outer > 1) for name in names}
+    if not grid_of_devices:
+        plans = {name: by_protocol(plans[name], across=outer > 1) for name in names}
 
     def seconds(size=size, near=near, far=far, a=a, b=b):
         return np.stack([np.broadcast_to(plans[name](size, near, far, a, b), np.shape(size)) for name in names])
