@@ -19,9 +19,9 @@ YEAR = 365 * 86400.0
 
 @dataclass(frozen=True, kw_only=True)
 class Ownership(Result):
-    """Machines owned for some years: cost is all of it, hourly the USD an hour for one device while it is used.
+    """Machines owned for some years: cost is all of it, each the USD a second for one device while it is used.
 
-    capital includes interest less resale; running is USD a second for the energy of one device in use. cost, capital,
+    capital includes interest less resale; running is the part of each that pays for electricity. cost, capital,
     electricity and maintenance are those of all devices.
     """
 
@@ -31,12 +31,12 @@ class Ownership(Result):
     capital: np.ndarray
     electricity: np.ndarray
     maintenance: np.ndarray
-    hourly: np.ndarray
+    each: np.ndarray
     running: np.ndarray
     utilization: np.ndarray
     devices: int
     seconds: np.ndarray
-    units = {"capital": "USD", "electricity": "USD", "maintenance": "USD", "hourly": "USD/h", "running": "USD/s", "devices": ""}
+    units = {"capital": "USD", "electricity": "USD", "maintenance": "USD", "each": "USD/h", "running": "USD/h", "devices": ""}
 
 
 def own(machine, *, years, price_each=None, power=None, pue=1.0, electricity="electricity-us", utilization=1.0, maintenance=0.0,
@@ -76,13 +76,14 @@ def own(machine, *, years, price_each=None, power=None, pue=1.0, electricity="el
         raise RangeError("utilization: got 0; wanted more, or there is nothing to spread the cost over")
     return Ownership(
         cost=cost[()], capital=capital[()], electricity=energy[()], maintenance=care[()], utilization=used[()], devices=devices,
-        hourly=(cost / (devices * used * time) * 3600)[()], running=(watts * joule / devices)[()], seconds=time[()],
+        each=(cost / (devices * used * time))[()], running=(watts * joule / devices)[()], seconds=time[()],
         grow=lambda: total("cost of owning", [
             Term("capital", capital, "USD", "price x (annuity - resale)"),
             Term("electricity", energy, "USD", "power x PUE x time used x price"),
             Term("maintenance", care, "USD", "share of the price x years")], "USD"),
         knobs={"price of the machines": lambda s: sum(parts(first=first * s)),
-               "price of electricity": lambda s: sum(parts(joule=joule * s)), "power": lambda s: sum(parts(watts=watts * s)), "utilization": lambda s: sum(parts(used=used * s))},
+               "price of electricity": lambda s: sum(parts(joule=joule * s)), "power": lambda s: sum(parts(watts=watts * s)),
+               "utilization": lambda s: sum(parts(used=used * s))},
     )  # fmt: skip
 
 
@@ -106,7 +107,7 @@ def _energy_price(value):
 def rate_of(value):
     """USD a second for one device: from an Ownership, a Price or its name, text such as "2.69 USD/h", or a number."""
     if isinstance(value, Ownership):
-        return np.asarray(value.hourly) / 3600
+        return np.asarray(value.each)
     if isinstance(value, Figure):
         return np.asarray(value.value)
     if isinstance(value, Price) or isinstance(value, str) and (value in PRICES or not value.strip()[:1].isdigit()):

@@ -150,13 +150,14 @@ def staging(dataset, epochs, *, remote, local, compute=0.0):
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint(Result):
-    """A checkpoint written and read back. seconds is the time to write it, restore that to read it, traffic its bytes."""
+    """A checkpoint written and read back. seconds is the time to write it, restore that to read it, traffic its
+    bytes, bandwidth those a second."""
 
     seconds: np.ndarray
     restore: np.ndarray
     traffic: np.ndarray
-    rate: np.ndarray
-    units = {"restore": "s", "rate": "B/s"}
+    bandwidth: np.ndarray
+    units = {"restore": "s", "bandwidth": "B/s"}
 
 
 def checkpoint(size, *, storage="parallel-fs", writers=1, each=None):
@@ -184,7 +185,7 @@ def checkpoint(size, *, storage="parallel-fs", writers=1, each=None):
     wait = tier.latency.value if tier is not None and tier.latency else 0.0
     write, read = speed("write"), speed("read")
     return Checkpoint(
-        seconds=(wait + size / write)[()], restore=(wait + size / read)[()], traffic=size[()], rate=(size / (wait + size / write))[()],
+        seconds=(wait + size / write)[()], restore=(wait + size / read)[()], traffic=size[()], bandwidth=(size / (wait + size / write))[()],
         grow=lambda: total("write", [Term("latency", wait), Term("bytes", size / write, formula="size / min(tier, writers x each)")]),
         knobs={"bandwidth": lambda s: wait + size / (write * s)},
     )  # fmt: skip

@@ -55,6 +55,7 @@ def footprint(energy, *, site="world", carbon=None, pue=None, wue=None, devices=
     numbers broadcast. Raises RangeError, UnitError, UnknownName; SimError where embodied carbon is not known.
     """
     at = place(site)
+    source = at.carbon.source if carbon is None else ""
     energy = amount("energy", getattr(energy, "energy", energy), "J")
     carbon = amount("carbon", at.carbon if carbon is None else carbon, "g/kWh")
     pue = amount("pue", at.pue if pue is None else pue, "", least=1.0)
@@ -79,7 +80,7 @@ def footprint(energy, *, site="world", carbon=None, pue=None, wue=None, devices=
         energy=meter[()], carbon=grams()[()], operational=(meter * carbon)[()], embodied=(making + 0 * meter)[()],
         water=np.asarray(energy * wue * 1e6)[()],  # a cubic metre is 10^6 g
         grow=lambda: total("carbon", [
-            Term("operational", meter * carbon, "g", "energy x PUE x intensity", at.carbon.source, (
+            Term("operational", meter * carbon, "g", "energy x PUE x intensity", source, (
                 Term("energy of the machines", energy, "J"), Term("PUE", pue, ""), Term("intensity", carbon, "g/J")), "product"),
             Term("embodied", making, "g", "making x time used / life"),
         ], "g"),

@@ -19,7 +19,7 @@ def test_owning_by_hand():
     o = own("dgx-h100", electricity="0.10 USD/kWh", pue=1.2, utilization=0.5, maintenance=0.05, **BUY)
     energy = 10.2 * 1.2 * 0.10 * 0.5 * 4 * 8760
     assert (o.capital, o.electricity, o.maintenance) == approx((300e3, energy, 60e3))
-    assert o.hourly == approx(o.cost / (8 * 0.5 * 4 * 8760)) and o.tree.value == approx(o.cost)
+    assert o.each * 3600 == approx(o.cost / (8 * 0.5 * 4 * 8760)) and o.tree.value == approx(o.cost)
 
 
 def test_a_loan_is_repaid_in_equal_parts():
@@ -30,14 +30,14 @@ def test_a_loan_is_repaid_in_equal_parts():
 
 def test_a_cluster_costs_as_many_nodes():
     one, many = own("dgx-h100", **BUY), own(cluster("dgx-h100", gpus=1024), **BUY)
-    assert many.cost == approx(128 * one.cost) and many.hourly == approx(one.hourly) and many.devices == 1024
+    assert many.cost == approx(128 * one.cost) and many.each == approx(one.each) and many.devices == 1024
 
 
 @given(st.floats(0.05, 1.0), st.floats(1.0, 8.0))
 def test_a_device_hour_gets_cheaper_with_use_and_with_years(used, years):
     base = own("dgx-h100", price_each=3e5, years=years, utilization=used)
-    assert own("dgx-h100", price_each=3e5, years=years, utilization=used / 2).hourly > base.hourly
-    assert own("dgx-h100", price_each=3e5, years=years * 1.1, utilization=used).hourly < base.hourly
+    assert own("dgx-h100", price_each=3e5, years=years, utilization=used / 2).each > base.each
+    assert own("dgx-h100", price_each=3e5, years=years * 1.1, utilization=used).each < base.each
     assert sum(base.why().elasticities[k] for k in ("price of the machines", "price of electricity")) == approx(1, abs=1e-3)
 
 
@@ -47,7 +47,7 @@ def test_at_the_break_even_both_ways_cost_the_same(hourly, care):
     b = break_even(o, f"{hourly} USD/h")
     if b.utilization <= 1:
         same = own("dgx-h100", maintenance=care, utilization=float(b.utilization), **BUY)
-        assert same.hourly == approx(hourly, rel=1e-6)
+        assert same.each * 3600 == approx(hourly, rel=1e-6)
         assert b.seconds <= o.seconds * (1 + 1e-9)
     full = 8 * hourly / 3600 * b.seconds
     if np.isfinite(b.seconds):

@@ -9,7 +9,7 @@ from pytest import approx
 from mlsysim import serve
 from mlsysim.errors import Infeasible, RangeError, SimError, UnitError, UnknownName
 from mlsysim.models import model
-from mlsysim.scaling import CHINCHILLA, Law, expected_tokens, for_loss, loss, optimal, training_flop
+from mlsysim.scaling import CHINCHILLA, REFIT, Law, expected_tokens, for_loss, loss, optimal, training_flop
 from mlsysim.speculation import speculate
 
 budgets = st.floats(1e18, 1e27)
@@ -53,6 +53,11 @@ def test_serving_makes_models_smaller_and_no_other_size_is_cheaper(target, serve
     sizes, gap = sizes[gap > 0], gap[gap > 0]
     tokens = (CHINCHILLA.B / gap) ** (1 / CHINCHILLA.beta)
     assert (6 * sizes * tokens + 2 * sizes * served >= (busy.flop + busy.served) * (1 - 1e-9)).all()
+
+
+def test_the_second_fit_has_some_twenty_tokens_a_parameter_where_the_printed_one_has_not():
+    """The budget of Chinchilla: 70B and 1.4T tokens by the paper's approaches 1 and 2."""
+    assert 15 < optimal(5.76e23, law=REFIT).ratio < 30 < optimal(5.76e23).ratio
 
 
 def test_another_law_has_another_optimum():
