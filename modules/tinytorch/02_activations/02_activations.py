@@ -12,8 +12,8 @@
 # | later module | what it takes from here |
 # |---|---|
 # | 03 layers | activations between `Linear` layers, and their slopes, which decide how weights are initialised |
-# | 04 losses | log-softmax for cross-entropy; a sigmoid that keeps its small values |
-# | 06 autograd | a `backward` for each of these classes |
+# | 04 losses | the ideas of parts 3 and 6: log losses that never form a probability |
+# | 06 autograd | a `backward` for each of these classes; the sigmoid also serves the slopes of losses |
 # | 12 attention | softmax over scores of which many are minus infinity |
 # | 17 acceleration | the cost of running formula after formula over memory, which fused kernels remove |
 #
@@ -140,7 +140,7 @@ def ran(formula, x, size, view="as it is"):
     return {
         "result": np.asarray(out),
         "row-major": out.flags.c_contiguous,
-        "computed in": sorted({block.dtype.name for block in calls}),
+        "computed in": sorted({block.dtype.name for block in calls if block.size}),
         "flat blocks of at most size": all(block.ndim == 1 and block.size <= size for block in calls),
         "elements computed": sum(block.size for block in calls),
     }
@@ -286,9 +286,9 @@ def cases(rng):
 
 # %% [markdown]
 # A unit of a layer is **dead** if its ReLU gives 0 for every input. Its slope is then 0 as well, so no gradient ever
-# reaches its weights, and training cannot revive it. One large step that pushes the bias down is enough. Below, 512
-# units see 1000 inputs; the bias of all of them is moved. Before you run the cell: at which bias are half of the units
-# dead, if their inputs without the bias are normally distributed with standard deviation 1?
+# reaches its weights, and only a change in the layers before it can revive it. One large step that pushes the bias down
+# is enough. Below, 512 units see 1000 inputs; the bias of all of them is moved. Before you run the cell: at which bias
+# are half of the units dead, if their inputs without the bias are normally distributed with standard deviation 1?
 
 # %% show
 import matplotlib.pyplot as plt
@@ -613,9 +613,10 @@ print(f"the table took {best(chebyshev_table, 3) * 1e3:.1f} ms")
 #
 # $$\mathrm{gelu}(x) \approx \tfrac12 x \left(1 + \tanh\left(\sqrt{2/\pi}\,(x + 0.044715\,x^3)\right)\right)$$
 #
-# The exact form keeps its digits in the left tail. The check runs your GELU with Python's `math.erfc` in place of your
-# own, so it does not depend on 5.1. At -∞ both are NaN, as in PyTorch; +∞ gives +∞ under tanh, and so it shall under
-# the exact form.
+# The dtype stays here too. Mind that `np.sqrt(2)` is a float64 of NumPy, which makes a float32 array beside it float64,
+# while `math.sqrt(2)` is a Python number, which does not. The exact form keeps its digits in the left tail. The check
+# runs your GELU with Python's `math.erfc` in place of your own, so it does not depend on 5.1. At -∞ both are NaN, as in
+# PyTorch; +∞ gives +∞ under tanh, and so it shall under the exact form.
 
 # %% solution="erfc"
 #| export
@@ -757,7 +758,7 @@ print(f"the tanh form differs from exact GELU by up to {np.abs(off).max():.1e}, 
 # |---|---|---|---|
 # | 0 | ∞, ∞, 1 | ∞ | NaN, NaN, 0 |
 # | 500, about the middle | ∞, ∞, 0 | ∞ | NaN, NaN, 0 |
-# | 1100, far above | 0, 0, 0 | 0 | NaN, NaN, NaN |
+# | 1200, far above | 0, 0, 0 | 0 | NaN, NaN, NaN |
 # | 1000, the maximum of the row | 1, 0.3679, 0 | 1.3679 | 0.7311, 0.2689, 0 |
 #
 # With the maximum no exponential exceeds 1, and one of them is 1, so that the sum lies between 1 and the length of the
