@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._check import amount
+from ._check import amount, together
 from .devices import device as find
 
 
@@ -23,8 +23,9 @@ def roofline(flop, traffic, device, *, precision="fp16"):
     Raises RangeError, UnitError, or UnknownName with the device's list. Source: Williams, Waterman, Patterson 2009.
     """
     device = find(device)
-    compute = amount("flop", flop, "FLOP") / device.rate(precision)
-    memory = amount("traffic", traffic, "B") / device.bandwidth.value
+    flop, traffic = amount("flop", flop, "FLOP"), amount("traffic", traffic, "B")
+    together(flop=flop, traffic=traffic)
+    compute, memory = flop / device.rate(precision), traffic / device.bandwidth.value
     return Bound(np.maximum(compute, memory)[()], np.where(compute >= memory, "compute", "memory")[()])
 
 

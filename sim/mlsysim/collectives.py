@@ -7,19 +7,21 @@ Source: Thakur, Rabenseifner, Gropp 2005; Sanders, Speck, Träff 2009 for two tr
 
 import numpy as np
 
-from ._check import amount
+from ._check import amount, together
 from .errors import unknown
 
 ALGORITHMS = ("ring", "tree", "double-tree", "in-switch")
 
 
 def _inputs(size, devices, bandwidth, latency):
-    return (
-        amount("size", size, "B"),
-        amount("devices", devices, "", least=1, whole=True),
-        amount("bandwidth", bandwidth, "B/s", above=0.0),
-        amount("latency", latency, "s"),
+    given = dict(
+        size=amount("size", size, "B"),
+        devices=amount("devices", devices, "", least=1, whole=True),
+        bandwidth=amount("bandwidth", bandwidth, "B/s", above=0.0),
+        latency=amount("latency", latency, "s"),
     )
+    together(**given)
+    return tuple(given.values())
 
 
 def _ring(size, n, bandwidth, latency):

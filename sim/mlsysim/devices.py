@@ -67,6 +67,9 @@ class Device:
         for key in given:
             if key not in known:
                 raise UnknownName(f"{name}: {unknown('field', key, known)}")
+        for key in ("bandwidth", "memory"):
+            if given[key] is None:
+                raise UnitError(f"{name}: {key}: got None; wanted a number or text in {_UNITS[key]}")
         if not isinstance(peak, dict) or not peak:
             raise UnitError(f"{name}: peak: got {clip(peak)}; wanted a dict such as {{'fp16': '100 TFLOP/s'}}")
         if tier not in TIERS:
@@ -78,7 +81,7 @@ class Device:
         """Dense peak in FLOP/s at `precision`. Raises UnknownName with what the device lists."""
         try:
             return self.peak[precision].value
-        except KeyError:
+        except (KeyError, TypeError):
             raise _precision(self, precision) from None
 
     @property

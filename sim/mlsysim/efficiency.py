@@ -86,7 +86,7 @@ def _share(kind):
 
 def width(precision, name="precision"):
     """Bytes of one number. Raises UnknownName."""
-    if precision not in BYTES:
+    if not isinstance(precision, str) or precision not in BYTES:
         raise unknown(name, precision, list(BYTES))
     return BYTES[precision]
 

@@ -9,7 +9,7 @@ from ._check import amount
 from .errors import Infeasible, RangeError, SimError
 from .models import model as named
 from .result import Result, Term
-from .systems import Cluster, cluster
+from .systems import find_cluster
 from .training import RECOMPUTE, train
 
 
@@ -66,7 +66,7 @@ def layouts(model, on, *, batch, tokens, tp=None, pp=None, micro_batch=(1, 2, 4,
 
     Raises Infeasible, with what the smallest layout needs, if none fits; RangeError if none divides evenly.
     """
-    m, on = named(model), on if isinstance(on, Cluster) else cluster(on[0], gpus=on[1])
+    m, on = named(model), find_cluster(on)
     batch, tokens = (int(amount(n, x, "", least=1, whole=True)) for n, x in (("batch", batch), ("tokens", tokens)))
     clash = {"allow_infeasible", "run_tokens"} & options.keys()
     if clash:

@@ -10,7 +10,7 @@ from math import lgamma
 
 import numpy as np
 
-from ._check import amount
+from ._check import amount, together
 from .errors import Infeasible, RangeError
 from .result import Result, Term, total
 
@@ -47,9 +47,9 @@ class Queue(Result):
 
     def quantile(self, share):
         """Seconds within which `share` of the requests are done: quantile(0.99). Broadcasts; exact to 1e-9."""
-        share = np.asarray(share, float)
-        if not ((share >= 0) & (share < 1)).all():
-            raise RangeError(f"share: got {share[()]}; wanted at least 0 and less than 1")
+        share = np.asarray(amount("share", share, "%" if isinstance(share, str) else ""))
+        if (share >= 1).any():
+            raise RangeError(f"share: got {share.max():.6g}; wanted at least 0 and less than 1")
         low = np.zeros(np.broadcast_shapes(share.shape, self.shape))
         high = low + self.seconds
         while (short := self.exceeds(high) > 1 - share).any():
@@ -69,6 +69,7 @@ def _apart(t, axes):
 def _inputs(arrivals, service, servers=1):
     arrivals = amount("arrivals", arrivals, "1/s" if isinstance(arrivals, str) else "", above=0.0)
     service = amount("service", service, "s", above=0.0)
+    together(arrivals=arrivals, service=service, servers=servers)
     load = np.asarray(arrivals * service / servers)
     if (load >= 1).any():
         worst = float(load.max())

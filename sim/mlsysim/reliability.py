@@ -16,7 +16,7 @@ from .constants import Figure
 from .errors import RangeError, unknown
 from .result import Result, Term, total
 from .storage import checkpoint
-from .systems import Cluster, cluster
+from .systems import find_cluster
 from .training import state_bytes
 
 _SPAN, _GPUS, _NODES = 54 * 86400.0, 16384, 2048
@@ -61,7 +61,7 @@ def failures(on, *, rates=None):
     on is a Cluster or (name of a node, number of devices). rates: component -> ("device", "node" or "job", mean seconds
     between failures of one); without it RATES, measured on one large cluster.
     """
-    on = on if isinstance(on, Cluster) else cluster(on[0], gpus=on[1])
+    on = find_cluster(on)
     count = {"device": on.devices, "node": on.nodes, "job": 1}
     each = {}
     for name, (per, value) in (RATES if rates is None else rates).items():
@@ -248,7 +248,7 @@ def job_goodput(on, params, *, storage=None, each="nvme-gen4", writers=None, res
     and start, reading the checkpoint comes on top. copy: rate (B/s a node) at which a node copies its part to host memory,
     after which work goes on while that is written (asynchronous).
     """
-    on = on if isinstance(on, Cluster) else cluster(on[0], gpus=on[1])
+    on = find_cluster(on)
     size, mtbf = checkpoint_bytes(params), failures(on, rates=rates).seconds
     disk = checkpoint(size, storage=storage, each=each, writers=on.nodes if writers is None else writers)
     restart = amount("restart", restart, "s") + disk.restore

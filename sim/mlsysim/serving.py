@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._check import amount
+from ._check import amount, together
 from .collectives import library_all_reduce
 from .devices import device as find
 from .efficiency import constants, draw, link_share, operator_times, width
@@ -67,8 +67,8 @@ def serve(model, device, *, batch=1, prompt=512, output=128, tp=1, precision="fp
 
     batch, prompt and output broadcast. weights and cache are the precisions that these are stored in: weights="int4"
     keeps the arithmetic in `precision`. grouped=False is an attention kernel that reads the cache for each query head.
-    For rate, prompts are processed several at a time, as many as PREFILL tokens hold. Raises Infeasible if the requests do not fit the memory, RangeError if tp does
-    not divide the model, SimError for a model that is no decoder.
+    For rate, prompts are processed several at a time, as many as PREFILL tokens hold. Raises Infeasible if the requests do
+    not fit the memory, RangeError if tp does not divide the model, SimError for a model that is no decoder.
     """
     m, device = named(model), find(device)
     if getattr(m, "kind", "") != "decoder":
@@ -82,7 +82,8 @@ def serve(model, device, *, batch=1, prompt=512, output=128, tp=1, precision="fp
     batch = amount("batch", batch, "", least=1, whole=True)
     prompt = amount("prompt", prompt, "", least=1, whole=True)
     output = amount("output", output, "", least=1, whole=True)
-    stored, held = (width(x or precision, name) for x, name in ((weights, "weights"), (cache, "cache")))
+    together(batch=batch, prompt=prompt, output=output)
+    stored, held = (width(precision if x is None else x, name) for x, name in ((weights, "weights"), (cache, "cache")))
     capacity = device.memory.value
     of_weights = m.params * stored / tp
     of_one = m.cached(batch=1, tokens=prompt + output, tp=tp) * held

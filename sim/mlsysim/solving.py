@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ._check import amount
+from ._check import amount, together
 from .devices import device as find
 from .efficiency import draw, operator_times, width
 from .errors import SimError
@@ -67,6 +67,9 @@ def solve(workload, device, *, batch=1, precision="fp16", weights=None, cache=No
         graph, params, cached = workload, workload.total("weights"), workload.total("cache")
     else:
         model = named(workload)
+        together(batch=batch, **shape)
+        if "tp" in shape:
+            shape["tp"] = int(amount("tp", shape["tp"], "", least=1, whole=True))
         graph = graph_of(model, batch=batch, **shape)
         params, cached = model.params, model.cached(batch=batch, **shape)
     memory = params / shape.get("tp", 1) * stored + cached * held + graph.working * one

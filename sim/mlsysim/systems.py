@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from ._check import amount
 from .constants import Figure
 from .devices import Device, device
-from .errors import RangeError, SimError, unknown
+from .errors import RangeError, SimError, clip, unknown
 from .tables import Registry
 from .units import parse
 
@@ -175,6 +175,15 @@ def cluster(of, *, gpus=None, nodes=None, topology="fat-tree", oversubscription=
     nodes = int(amount("nodes", nodes, "", least=1, whole=True))
     oversubscription = float(amount("oversubscription", oversubscription, "", least=1.0))
     return Cluster(node=of, nodes=nodes, topology=topology, oversubscription=oversubscription)
+
+
+def find_cluster(on):
+    """A Cluster as it is, or the cluster that a pair of a node's name and a number of devices means."""
+    if isinstance(on, Cluster):
+        return on
+    if not isinstance(on, tuple | list) or len(on) != 2:
+        raise SimError(f"on: got {clip(on)}; wanted a Cluster, or a node's name and a number of devices: ('dgx-h100', 1024)")
+    return cluster(on[0], gpus=on[1])
 
 
 def storage_tier(name):

@@ -17,7 +17,7 @@ from .collectives import all_to_all as pairwise
 from .efficiency import link_share
 from .errors import RangeError, unknown
 from .result import Result, Term
-from .systems import Cluster, cluster
+from .systems import find_cluster
 
 PATTERNS = ("ring", "all-to-all", "halves")
 OPERATIONS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all")
@@ -251,7 +251,7 @@ def collective(on, operation, size, *, ranks=None, algorithm="best", sides=None,
 
     Raises RangeError for ranks that are more than there are or fill a node in part, UnknownName.
     """
-    on = on if isinstance(on, Cluster) else cluster(on[0], gpus=on[1])
+    on = find_cluster(on)
     if operation not in OPERATIONS:
         raise unknown("operation", operation, list(OPERATIONS))
     size = amount("size", size, "B")

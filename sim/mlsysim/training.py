@@ -16,7 +16,7 @@ from .graph import Graph, Op
 from .models import model as named
 from .pipeline import in_flight as kept_by_first
 from .result import Result, Term, require, total
-from .systems import Cluster, cluster
+from .systems import find_cluster
 from .topology import links
 
 RECOMPUTE = ("none", "selective", "full")
@@ -134,7 +134,7 @@ def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, in
     batch may be an array. Raises Infeasible if a rank does not fit its memory, RangeError if a degree does not divide
     what it splits. Sources: Narayanan et al. 2021; Rajbhandari et al. 2020; Korthikanti et al. 2022.
     """
-    m, on = named(model), on if isinstance(on, Cluster) else cluster(on[0], gpus=on[1])
+    m, on = named(model), find_cluster(on)
     if not getattr(m, "causal", False):
         raise SimError(f"train: {m.title} is a {m.kind}; wanted a decoder, such as 'llama-3.1-8b'")
     device, gpus = on.device, on.devices

@@ -156,7 +156,7 @@ def format(value, unit="", digits=3):
     first, rest = re.fullmatch(r"([^/*·]*)(.*)", unit, re.S).groups()
     if unit in ("", "token", "tokens") and number == int(number) and abs(number) < 1e15:
         text = f"{int(number):,}"
-    elif first in _LADDERS and (first != "s" or not rest):
+    elif first in _LADDERS and (first != "s" or not rest) and number:
         for factor, symbol in _LADDERS[first]:
             text, first = _digits(number / factor, digits), symbol
             if abs(float(text.replace(",", ""))) >= _ENOUGH.get(symbol, 1):
