@@ -32,7 +32,7 @@ RATES = {
     "device": ("device", _rate(268, _GPUS, "148 GPU, 72 HBM3, 19 SRAM, 17 system processor, 6 silent errors, 6 thermal")),
     "host": ("node", _rate(46, _NODES, "32 maintenance, 3 SSD, 3 power, 2 each of chassis, board, CPU, memory")),
     "network": ("device", _rate(42, _GPUS, "35 switch or cable, 7 network card")),
-    "software": ("job", _rate(63, 1, "54 bugs, 7 watchdog of the collectives, 2 dependencies")),
+    "software": ("device", _rate(63, _GPUS, "54 bugs, 7 watchdog of the collectives, 2 dependencies; taken to grow with the devices")),
 }
 
 
