@@ -80,9 +80,12 @@ def layouts(model, on, *, batch, tokens, tp=None, pp=None, micro_batch=(1, 2, 4,
     degrees = listed("tp", tp, [d for d in divisors(on.node.count) if _splits(m, d)])
     stages = listed("pp", pp, divisors(m.layers))
     other = int(options.get("cp", 1))
+    ways = [str(r) for r in np.atleast_1d(recompute)]
+    if options.get("flash", True) and "none" in ways:
+        ways = [r for r in ways if r != "selective"]  # without stored scores it is the same
     tries = [
         (t, p, b, z, r)
-        for t, p, b, z, r in product(degrees, stages, listed("micro_batch", micro_batch), listed("zero", zero), np.atleast_1d(recompute))
+        for t, p, b, z, r in product(degrees, stages, listed("micro_batch", micro_batch), listed("zero", zero), ways)
         if _splits(m, t) and m.layers % p == 0 and on.devices % (t * p * other) == 0
         and batch % (on.devices // (t * p * other) * b) == 0 and (z < 2 or p == 1)
     ]  # fmt: skip
@@ -91,7 +94,7 @@ def layouts(model, on, *, batch, tokens, tp=None, pp=None, micro_batch=(1, 2, 4,
                          f"{m.title} and leave replicas that divide a batch of {batch} sequences")  # fmt: skip
     found, least = [], None
     for done, (t, p, b, z, r) in enumerate(tries, 1):
-        given = dict(batch=batch, tokens=tokens, tp=t, pp=p, micro_batch=b, zero=z, recompute=str(r), **options)
+        given = dict(batch=batch, tokens=tokens, tp=t, pp=p, micro_batch=b, zero=z, recompute=r, **options)
         try:
             found.append((train(m, on, **given), given))
         except Infeasible as error:
@@ -104,7 +107,7 @@ def layouts(model, on, *, batch, tokens, tp=None, pp=None, micro_batch=(1, 2, 4,
     if not found:
         if least is None:
             raise RangeError(f"layouts: none of {len(tries)} combinations divides evenly with {options}")
-        needs = min((train(m, on, **dict(zip(("tp", "pp", "micro_batch", "zero", "recompute"), (t, p, b, z, str(r)), strict=True)),
+        needs = min((train(m, on, **dict(zip(("tp", "pp", "micro_batch", "zero", "recompute"), (t, p, b, z, r), strict=True)),
                            batch=batch, tokens=tokens, allow_infeasible=True, **options)
                      for t, p, b, z, r in tries), key=lambda run: float(run.memory))  # fmt: skip
         raise Infeasible(f"layouts: none of {len(tries)} fits; the smallest (tp={needs.layout['tp']}, pp={needs.layout['pp']}) needs "
