@@ -3,9 +3,9 @@
 #
 # A matrix of 2048 × 2048 weights takes 16 MiB, and nobody has said yet what they are called. Without a name no
 # optimizer finds them, no file keeps them, and no error can say which of them is wrong. Then: draw the weights of 20
-# layers the way `torch.nn.Linear` draws them by default, put a ReLU behind each, and what comes out at the end is
-# smaller than what went in by a factor of sixty million. The network is correct and cannot learn. Names and starting
-# values, more than arithmetic, are what a layer is about. In this notebook you build both.
+# layers the way `torch.nn.Linear` draws them by default, put a ReLU behind each, leave biases out, and what comes out
+# at the end is smaller than what went in by a factor of sixty million. The network is correct and cannot learn. Names
+# and starting values, more than arithmetic, are what a layer is about. In this notebook you build both.
 #
 # **Where it sits.** What you write is exported as `tinytorch/layers.py`.
 #
@@ -1763,10 +1763,11 @@ plt.show()
 
 # %% [markdown]
 # Each curve is a straight line on the logarithmic axis: the same factor in each layer. `torch.nn.Linear` starts on the
-# lowest one too, and in a network of three layers nobody notices. Even Kaiming's curve does not stay at 1 exactly. Its
-# factor is right on average over all weights, and one draw of finite width drifts. The gradient on its way back is
-# multiplied by the same weights: where the signal dies it dies too, and the first layers do not move. The exploding
-# curve crosses the largest float16 in layer 17; behind it there is infinity, and then NaN.
+# lowest one too, and in a network of three layers nobody notices. Biases hide it: drawn from the same range, they keep
+# the output at about 0.03, but it is the same 0.03 for every input, to six digits. Even Kaiming's curve does not stay
+# at 1 exactly. Its factor is right on average over all weights, and one draw of finite width drifts. The gradient on
+# its way back is multiplied by the same weights: where the signal dies it dies too, and the first layers do not move.
+# The exploding curve crosses the largest float16 in layer 17; behind it there is infinity, and then NaN.
 #
 # ### 11.3 One example or sixty-four
 #
