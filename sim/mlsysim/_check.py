@@ -21,7 +21,7 @@ def amount(name, value, unit, *, least=0.0, above=None, whole=False):
         value = value.value
     value = to_si(value, unit, name)
     try:
-        if np.asarray(value).dtype.kind not in "iufO":  # no bool, bytes, dates or complex numbers
+        if value is None or np.asarray(value).dtype.kind not in "iufO":  # no bool, bytes, dates or complex numbers
             raise TypeError
         x = np.asarray(value, dtype=np.float64)
     except OverflowError:  # an int beyond any float
