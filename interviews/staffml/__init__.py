@@ -8,9 +8,11 @@ Names load on first use, so that importing the package costs nothing.
 
 _HOME = {
     "drill": "problem", "Problem": "problem", "ProblemError": "problem",
-    "Given": "given", "Misconception": "template", "Part": "template", "Template": "template",
-    "TemplateError": "template", "load": "template",
+    "Given": "given", "Template": "template", "TemplateError": "template", "load": "template",
+    "Cause": "parts", "Choice": "parts", "Design": "parts", "Diagnosis": "parts", "Fermi": "parts", "Misconception": "parts",
+    "Part": "parts", "Table": "parts",
     "bake": "variants", "pool": "variants", "PoolError": "variants",
+    "mark": "marking", "Mark": "marking", "Unreadable": "marking",
     "answer_key": "keys",
 }
 __all__ = sorted(_HOME)

@@ -20,6 +20,7 @@ class Problem:
         self.given = dict(variant["given"])
         self.prompt = variant["prompt"]
         self.parts = dict(variant["parts"])
+        self.table = variant.get("table")
 
     def __getattr__(self, name):
         given = self.__dict__.get("given", {})
@@ -32,15 +33,34 @@ class Problem:
 
     def __str__(self):
         paragraphs = [textwrap.fill(paragraph, _WIDTH) for paragraph in self.prompt.split("\n\n")]
-        questions = [textwrap.fill(f"{i}. {part['question']} ({_form(part)})", _WIDTH, subsequent_indent="   ")
-                     for i, part in enumerate(self.parts.values(), 1)]
-        return "\n\n".join([*paragraphs, "\n".join(questions)])
+        if self.table:
+            paragraphs.append(self.table_text())
+        return "\n\n".join([*paragraphs, "\n".join(self.question(i, part) for i, part in enumerate(self.parts.values(), 1))])
 
     __repr__ = __str__
 
+    def question(self, i, part):
+        """Question number i as text, its choices below it."""
+        text = textwrap.fill(f"{i}. {part['question']} ({form(part)})", _WIDTH, subsequent_indent="   ")
+        return "\n".join([text, *(f"   {n}) {choice}" for n, choice in enumerate(part.get("choices", ()), 1))])
+
+    def table_text(self):
+        """The table as text, numbers to the right."""
+        lines = [self.table["columns"], *self.table["rows"]]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+        return "\n".join("  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True)))
+                         for line in lines)
+
     def _repr_markdown_(self):
-        questions = [f"{i}. {part['question']} *({_form(part)})*" for i, part in enumerate(self.parts.values(), 1)]
-        return "\n\n".join([self.prompt, "\n".join(questions)])
+        paragraphs = [self.prompt]
+        if self.table:
+            lines = [self.table["columns"], ["---", *["---:"] * (len(self.table["columns"]) - 1)], *self.table["rows"]]
+            paragraphs.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+        questions = []
+        for i, part in enumerate(self.parts.values(), 1):
+            questions.append(f"{i}. {part['question']} *({form(part)})*")
+            questions += [f"   {n}) {choice}" for n, choice in enumerate(part.get("choices", ()), 1)]
+        return "\n\n".join([*paragraphs, "\n".join(questions)])
 
 
 def drill(variant):
@@ -48,7 +68,14 @@ def drill(variant):
     return Problem(variant)
 
 
-def _form(part):
+def form(part):
     """What an answer looks like, and how close it must be."""
-    close = f"to within {100 * part['tolerance']:g} %" if part["tolerance"] else "exactly"
-    return f"{_UNITS.get(part['unit'], part['unit'])}, {close}"
+    kind = part.get("kind", "number")
+    if kind in ("choice", "diagnosis"):
+        return "the number of one choice"
+    if kind == "design":
+        return "in your own words, marked against a rubric"
+    unit = _UNITS.get(part["unit"], part["unit"])
+    if kind == "fermi":
+        return f"{unit if part['unit'] else 'a count'}, within a factor of {part['within']:g}"
+    return f"{unit}, {'to within {:g} %'.format(100 * part['tolerance']) if part['tolerance'] else 'exactly'}"

@@ -2,81 +2,35 @@
 
 One template is one file, interviews/templates/<area>/<name>.py, that defines `template = Template(...)`. The functions
 in it take a variant `p`: `p.layers` reads a parameter, and `p.but(kv_heads=p.heads)` is the same variant with one thing
-changed, which is how most misconceptions are written.
+changed, which is how most misconceptions are written. What a part can be: parts.py.
 
 Text names parameters as fields (see text.py). A digit outside a field is an error: every number in a prompt is a
 parameter.
 """
 
 import importlib.util
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from mlsysim import units
 
 from .given import Given, nearest
+from .parts import Cause, Choice, Design, Diagnosis, Fermi, Misconception, Part, Table, computed
+from .taxonomy import AREAS, CHAPTERS, LEVELS, TOPICS, TRACKS, complaint
 from .text import TextError, check, fields
 
-AREAS = ("architecture", "compute", "memory", "latency", "precision", "power", "optimization", "parallelism",
-         "networking", "deployment", "reliability", "data", "cross-cutting")
-TRACKS = ("cloud", "edge", "mobile", "tiny", "global")
-LEVELS = ("L1", "L2", "L3", "L4", "L5", "L6+")
 FOLDER = Path(__file__).resolve().parent.parent / "templates"
 _RESERVED = {"but", "get", "given", "items", "keys", "parts", "prompt", "values"}
+
+__all__ = ["FOLDER", "Cause", "Choice", "Design", "Diagnosis", "Fermi", "Misconception", "Part", "Table", "Template",
+           "TemplateError", "load", "names"]
 
 
 class TemplateError(ValueError):
     """A template that cannot be right, whatever its parameters. One line."""
-
-
-@dataclass(frozen=True)
-class Misconception:
-    """A wrong way to the answer: its value, the fraction of the points it earns, a sentence of feedback."""
-
-    name: str
-    value: Callable
-    credit: float
-    why: str
-
-
-@dataclass(frozen=True)
-class Part:
-    """One question with one number for an answer.
-
-    answer(p) returns it in SI units; `unit` is the unit's symbol ("" for a count); `band` holds the least and the
-    largest plausible answer, as text with units. `tol` is relative. `rounding` (math.floor or math.ceil) makes the
-    answer a whole number that must be met exactly; misconceptions are rounded the same way.
-    """
-
-    name: str
-    question: str
-    unit: str
-    answer: Callable
-    band: tuple[str, str]
-    misconceptions: tuple = ()
-    tol: float = 0.02
-    rounding: Callable | None = None
-
-    def value(self, p):
-        """The right answer for p, in SI units."""
-        return self._finish(self.answer(p))
-
-    def mistakes(self, p):
-        """What each misconception leads to for p -> {name: value}."""
-        return {m.name: self._finish(m.value(p)) for m in self.misconceptions}
-
-    @property
-    def tolerance(self):
-        """Relative tolerance when grading: 0 for a whole number."""
-        return 0.0 if self.rounding else self.tol
-
-    def _finish(self, value):
-        value = float(value)
-        return float(self.rounding(value)) if self.rounding and math.isfinite(value) else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +41,10 @@ class Template:
     derive     {parameter: function of the ones before}, evaluated once and baked with the rest
     where      which draws make sense: function of p, or None
     prompt     text with the parameters as fields
+    table      function of p -> Table, printed under the prompt: a simulated trace, or None
+    hidden     parameters that a student is not shown and no text prints, such as the cause behind a table
+    figures    {name: function of p}: numbers that feedback and rubrics print, and prompts and questions never
+    chapter    of the book, such as "V1-13"; requires: names of templates that come before
     """
 
     title: str
@@ -100,34 +58,59 @@ class Template:
     parts: tuple
     derive: dict | None = None
     where: Callable | None = None
+    table: Callable | None = None
+    hidden: tuple = ()
+    figures: dict | None = None
+    chapter: str = ""
+    requires: tuple = ()
     name: str = ""
 
     def __post_init__(self):
-        for field, known in (("area", AREAS), ("track", TRACKS), ("level", LEVELS)):
-            value = getattr(self, field)
-            if value not in known:
-                raise TemplateError(f"{field} {value!r} is not one of {', '.join(known)}{nearest(value, known)}")
-        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.topic):
-            raise TemplateError(f"topic {self.topic!r} must be words in lower case joined by hyphens")
+        for field, known in (("area", AREAS), ("track", TRACKS), ("level", tuple(LEVELS))):
+            _refuse(complaint(field, getattr(self, field), known))
+        _refuse(complaint("topic", self.topic, TOPICS[self.area]))
+        _refuse(self.chapter and complaint("chapter", self.chapter, tuple(CHAPTERS)))
+        if not isinstance(self.minutes, int) or not 1 <= self.minutes <= 60:
+            raise TemplateError(f"minutes is {self.minutes!r}; wants a whole number from 1 to 60")
         if not self.parts:
             raise TemplateError("a template needs at least one part")
         for key, choices in self.space.items():
             _check_choices(key, choices)
-        for name in self.parameters:
+        for name in (*self.parameters, *(self.figures or ())):
             if not name.isidentifier() or name.startswith("_") or name in _RESERVED:
                 raise TemplateError(f"parameter {name!r} needs another name")
+        for name in self.hidden:
+            _refuse(complaint("the hidden parameter", name, self.parameters))
         names = [part.name for part in self.parts]
         if len(set(names)) < len(names):
             raise TemplateError(f"parts need different names, got {', '.join(names)}")
         self._check_text("the prompt", self.prompt)
-        for part in self.parts:
-            self._check_part(part)
+        for i, part in enumerate(self.parts):
+            self._check_text(f"the question of part {part.name!r}", part.question)
+            for step in part.steps:
+                _refuse(complaint(f"part {part.name!r} takes a value called", step, tuple(n.name for n in self.parts[:i] if computed(n)))
+                        if i else f"part {part.name!r} takes {step!r}, and no part comes before it")
+            {Diagnosis: self._check_diagnosis, Design: self._check_design}.get(type(part), self._check_part)(part)
 
-    @property
+    @cached_property
     def parameters(self):
         """Names of all parameters, drawn and derived."""
         drawn = [name for key in self.space for name in _names(key)]
         return tuple(drawn) + tuple(self.derive or ())
+
+    @property
+    def kinds(self):
+        """Kinds of its parts, and "chain" where three or more build on each other."""
+        found = list(dict.fromkeys(part.kind for part in self.parts))
+        return (*found, "chain") if self.chain >= 3 else tuple(found)
+
+    @property
+    def chain(self):
+        """The number of parts in the longest run of steps, each of which takes the one before."""
+        depth = {}
+        for part in self.parts:
+            depth[part.name] = 1 + max((depth[step] for step in part.steps), default=0)
+        return max(depth.values())
 
     def part(self, name):
         """The part called `name`."""
@@ -145,32 +128,59 @@ class Template:
             values[name] = value.item() if hasattr(value, "item") else value           # NumPy scalars are no JSON
         return Given(values)
 
-    def unmentioned(self, p):
-        """Parameters that an answer or a misconception reads and neither the prompt nor its own question prints.
-
-        -> [(part name, parameter)]. A reader who is not told them cannot get the number that is asked for.
-        """
-        missing = []
+    def answers(self, p):
+        """The right answer of every part that has a number -> {part: value}, each step with the ones before."""
+        values = {}
         for part in self.parts:
-            printed, reads = fields(self.prompt) | fields(part.question), set()
+            if computed(part):
+                values[part.name] = part.value(p, values)
+        return values
+
+    def unmentioned(self, p):
+        """Parameters that an answer or a misconception reads and neither the texts nor the table tell.
+
+        -> [(part name, parameter)]. A reader who is not told them cannot get the number that is asked for. A step of
+        a chain may read what the steps that it takes were told.
+        """
+        missing, told_to = [], {}
+        table = self.table(p) if self.table else Table((), ())
+        for part in self.parts:
+            printed, reads = fields(self.prompt) | fields(part.question) | set(table.tells), set()
+            for step in part.steps:
+                printed |= told_to[step]
+            told_to[part.name] = printed
             watched = Given(p, reads)
-            part.value(watched), part.mistakes(watched)
+            if computed(part):
+                before = self.answers(p)
+                part.value(watched, before), part.mistakes(watched, before)
+            elif isinstance(part, Diagnosis):
+                part.shows(table.as_read(), watched)
             missing += [(part.name, name) for name in sorted(reads - printed)]
         return missing
 
-    def _check_text(self, what, text):
+    def _check_text(self, what, text, figures=()):
         try:
             check(text)
         except TextError as error:
             raise TemplateError(f"{what} {error}") from None
         for field in fields(text):
+            if field in figures:
+                continue
             if field not in self.parameters:
                 raise TemplateError(f"{what} prints {field!r}, which is no parameter{nearest(field, self.parameters)}")
+            if field in self.hidden and not figures:
+                raise TemplateError(f"{what} prints {field!r}, which is hidden")
+
+    def _feedback(self, what, text):
+        self._check_text(what, text, {*(self.figures or ()), *self.hidden})
 
     def _check_part(self, part):
-        self._check_text(f"the question of part {part.name!r}", part.question)
         if not 0 < part.tol < 0.2:
             raise TemplateError(f"part {part.name!r} has tolerance {part.tol}; wants a fraction between 0 and 0.2")
+        if isinstance(part, Fermi) and not 1 < part.within < part.beyond:
+            raise TemplateError(f"part {part.name!r} has within={part.within}, beyond={part.beyond}; wants 1 < within < beyond")
+        if isinstance(part, Choice) and not 2 <= len(part.misconceptions) <= 5:
+            raise TemplateError(f"choice {part.name!r} has {len(part.misconceptions)} misconceptions; wants 2 to 5, its wrong options")
         for bound in part.band:
             unit = units.parse(bound)[1]
             if unit != part.unit:
@@ -179,9 +189,32 @@ class Template:
         if len(set(names)) < len(names):
             raise TemplateError(f"part {part.name!r} has two misconceptions of one name: {', '.join(names)}")
         for m in part.misconceptions:
-            self._check_text(f"the feedback of {m.name!r}", m.why)
+            self._feedback(f"the feedback of {m.name!r}", m.why)
             if not 0 <= m.credit < 1:
                 raise TemplateError(f"misconception {m.name!r} earns {m.credit}; wants at least 0 and less than 1")
+
+    def _check_diagnosis(self, part):
+        if self.table is None:
+            raise TemplateError(f"part {part.name!r} is a diagnosis, and the template has no table")
+        if part.planted not in self.space:
+            raise TemplateError(f"part {part.name!r} plants {part.planted!r}, which is not in the space{nearest(part.planted, self.space)}")
+        if part.planted not in self.hidden:
+            raise TemplateError(f"part {part.name!r} plants {part.planted!r}, which must be in hidden")
+        planted, causes = sorted(set(self.space[part.planted])), sorted(cause.name for cause in part.causes)
+        if planted != causes:
+            raise TemplateError(f"part {part.name!r} plants {', '.join(planted)} and offers {', '.join(causes)}")
+        for cause in part.causes:
+            self._check_text(f"the cause {cause.name!r}", cause.text)
+            self._feedback(f"the feedback of {cause.name!r}", cause.why)
+            if not 0 <= cause.credit < 1:
+                raise TemplateError(f"cause {cause.name!r} earns {cause.credit}; wants at least 0 and less than 1")
+
+    def _check_design(self, part):
+        shares = [share for share, _ in part.rubric]
+        if not shares or abs(sum(shares) - 1) > 1e-9 or min(shares) <= 0:
+            raise TemplateError(f"the rubric of {part.name!r} adds up to {sum(shares):g}; wants positive shares that add up to 1")
+        for _, text in part.rubric:
+            self._feedback(f"the rubric of {part.name!r}", text)
 
 
 @cache
@@ -213,6 +246,11 @@ def names(folder=FOLDER):
 
 def _names(key):
     return key if isinstance(key, tuple) else (key,)
+
+
+def _refuse(complaint):
+    if complaint:
+        raise TemplateError(complaint)
 
 
 def _check_choices(key, choices):

@@ -1,7 +1,7 @@
 """Text with parameters as fields: "{layers} layers and {memory:B} of memory".
 
-What follows the colon is the unit to print in, or a number word such as `billion`. Values are printed exactly: the
-reader computes with what the answer uses.
+What follows the colon is the unit to print in, or a number word such as `billion`. Parameters are printed exactly: the
+reader computes with what the answer uses. Figures, which only feedback and rubrics print, are rounded to three digits.
 """
 
 import inspect
@@ -36,12 +36,20 @@ def check(text):
             raise TextError(f"prints {field!r} in {spec!r}: {error}") from None
 
 
-def render(text, p):
-    """`text` with its fields filled in from p; common indentation goes, a single line break is a space."""
+def render(text, p, figures=None):
+    """`text` with its fields filled in from p; common indentation goes, a single line break is a space.
+
+    figures: {name: function of p} for fields that are no parameters.
+    """
     paragraphs = re.split(r"\n\s*\n", inspect.cleandoc(text))
     flowed = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-    return "".join(literal + (show(field, p[field], spec) if field else "")
-                   for literal, field, spec, _ in string.Formatter().parse(flowed))
+
+    def filled(field, spec):
+        if figures and field in figures:
+            return rounded(figures[field](p), spec)
+        return show(field, p[field], spec)
+
+    return "".join(literal + (filled(field, spec) if field else "") for literal, field, spec, _ in string.Formatter().parse(flowed))
 
 
 def show(name, value, spec=""):
@@ -61,6 +69,13 @@ def show(name, value, spec=""):
     if not math.isclose(back, value, rel_tol=1e-9):
         raise TextError(f"{name} = {value!r} prints as {text!r}: use a rounder value or another unit")
     return text
+
+
+def rounded(value, spec=""):
+    """A figure as it stands in feedback: three digits."""
+    if isinstance(value, str):
+        return value
+    return f"{value / _WORDS[spec]:.3g} {spec}" if spec in _WORDS else units.format(value, spec)
 
 
 def _placeholders(text):

@@ -1,7 +1,8 @@
 """Variants of a template: drawn by SHA-256, vetted, and baked into data that needs no template to be read.
 
 Draw i of a parameter is a pure function of (template name, i, parameter), so a pool is the same on every machine and
-version, and a new parameter leaves the draws of the others alone.
+version, and a new parameter leaves the draws of the others alone. A pool is therefore stored as the numbers of its
+draws (pools.py).
 """
 
 import hashlib
@@ -12,10 +13,10 @@ from collections import Counter
 from mlsysim import units
 
 from .given import Given
+from .parts import SEPARATION, Choice, Diagnosis, computed
 from .template import TemplateError, load
-from .text import render
+from .text import TextError, check, render
 
-SEPARATION = 2.5                        # windows of two values never touch: 2 tolerances, and some air
 DRAWS_PER_VARIANT = 200
 _WOBBLE = 0.005                         # a whole number must not hang on a rounding of half a per cent
 
@@ -38,16 +39,21 @@ def draw(name, i, space):
 def pool(template, n):
     """The first n vetted variants of a template -> [Given].
 
-    None has a `flaw`. No two share all their answers, hence no two share a prompt.
+    None has a `flaw`. No two share all their answers and their table, hence no two share a prompt.
     Raises PoolError when the space does not hold n, TemplateError when a prompt keeps an input to itself.
     """
+    return [p for _, p in accepted(template, n)]
+
+
+def accepted(template, n):
+    """The first n vetted variants -> [(number of the draw, Given)]. Raises as pool() does."""
     kept, refused, tried, answers = [], Counter(), set(), set()
     size = math.prod(len(choices) for choices in template.space.values())
     for i in itertools.count():
         if len(kept) == n:
             return kept
         if len(tried) == size or i == DRAWS_PER_VARIANT * n:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in refused.most_common()) or "none refused"
+            reasons = ", ".join(f"{count} {reason}" for reason, count in refused.most_common(5)) or "none refused"
             raise PoolError(f"{template.name} gives {len(kept)} of {n} variants from {len(tried)} of {size} "
                             f"combinations ({reasons}): widen the space or drop a misconception")
         drawn = draw(template.name, i, template.space)
@@ -60,33 +66,54 @@ def pool(template, n):
         if reason is None:
             for part, missing in template.unmentioned(p):
                 raise TemplateError(f"{template.name}: part {part!r} reads {missing!r}, which no text prints")
-            answer = tuple(part.value(p) for part in template.parts)
+            answer = seen(template, p)
             if answer in answers:
                 reason = "not distinct"
             else:
-                answers.add(answer), kept.append(p)
+                answers.add(answer), kept.append((i, p))
         if reason is not None:
             refused[reason] += 1
 
 
+def seen(template, p):
+    """What tells two variants apart: their answers and what their tables print, or all parameters where there are neither."""
+    table = template.table(p).printed() if template.table else []
+    return (*template.answers(p).values(), *map(tuple, table)) or tuple(p.values())
+
+
 def flaw(template, p):
-    """Why p may not be a variant, in two or three words; None if it may."""
+    """Why p may not be a variant, in a few words, with the pair that is too close; None if it may."""
     if template.where and not template.where(p):
         return "outside `where`"
+    answers = template.answers(p)
     for part in template.parts:
-        right = part.value(p)
-        values = [right, *part.mistakes(p).values()]
-        if not all(math.isfinite(value) and value > 0 for value in values):
-            return f"{part.name} not finite and positive"
-        low, high = (units.parse(bound)[0] for bound in part.band)
-        if not low <= right <= high:
-            return f"{part.name} outside its band"
-        if part.rounding and any(part.rounding(part.answer(p) * f) != right for f in (1 - _WOBBLE, 1 + _WOBBLE)):
-            return f"{part.name} too close to the next whole number"
-        if not survives_print(right, part):
-            return f"{part.name} lost in printing"
-        if not separable(values, part.tolerance):
-            return f"{part.name} not separable"
+        reason = _number_flaw(part, p, answers) if computed(part) else None
+        if isinstance(part, Diagnosis):
+            found = part.shows(template.table(p).as_read(), p)
+            if found != p[part.planted]:
+                reason = f"shows {found}, not {p[part.planted]}"
+        if reason:
+            return f"{part.name} {reason}"
+    return None
+
+
+def _number_flaw(part, p, answers):
+    right, wrong = answers[part.name], part.mistakes(p, answers)
+    values = [right, *wrong.values()]
+    if not all(math.isfinite(value) and value > 0 for value in values):
+        return "not finite and positive"
+    low, high = (units.parse(bound)[0] for bound in part.band)
+    if not low <= right <= high:
+        return "outside its band"
+    if part.hangs(p, _WOBBLE, answers):
+        return "too close to the next whole number"
+    if not survives_print(right, part):
+        return "lost in printing"
+    for (a, x), (b, y) in itertools.combinations({"the answer": right, **wrong}.items(), 2):
+        if not part.apart(x, y):
+            return f"not separable: {a} and {b}"
+        if isinstance(part, Choice) and units.format(x, part.unit) == units.format(y, part.unit):
+            return f"prints two choices alike: {a} and {b}"
     return None
 
 
@@ -107,18 +134,55 @@ def bake(name, n=200):
     Each holds the parameters, the finished prompt and the questions: what a student may see, and no more.
     """
     template = load(name)
-    return [{"template": name, "given": dict(p), "prompt": render(template.prompt, p),
-             "parts": {part.name: _question(template, part, p) for part in template.parts}} for p in pool(template, n)]
+    return [baked(template, i, p) for i, p in accepted(template, n)]
 
 
-def _question(template, part, p):
-    return {"question": render(part.question, p), "unit": part.unit, "tolerance": part.tolerance}
+def baked(template, i, p):
+    """One variant, draw number i, as JSON data. Hidden parameters are left out, and the number of the draw stands for them."""
+    variant = {"template": template.name, "given": {k: v for k, v in p.items() if k not in template.hidden},
+               "prompt": render(template.prompt, p)}
+    if template.table:
+        table = template.table(p)
+        variant["table"] = {"columns": [_header(template, header) for header, _ in table.columns], "rows": table.printed()}
+    if template.hidden:
+        variant["draw"] = i
+    answers = template.answers(p)
+    return variant | {"parts": {part.name: _question(template, part, p, answers) for part in template.parts}}
+
+
+def _header(template, header):
+    try:
+        check(header)
+    except TextError as error:
+        raise TemplateError(f"{template.name}: the column {header!r} {error}") from None
+    return header
+
+
+def _question(template, part, p, answers):
+    question = {"question": render(part.question, p)}
+    if isinstance(part, Choice):
+        return question | {"kind": part.kind, "choices": [units.format(value, part.unit) for value, _ in part.options(p, answers)]}
+    if isinstance(part, Diagnosis):
+        return question | {"kind": part.kind, "choices": [render(cause.text, p) for cause, _ in part.options(p)]}
+    if not computed(part):
+        return question | {"kind": part.kind}
+    question |= {"unit": part.unit, "tolerance": part.tolerance}
+    return question if part.kind == "number" else question | {"kind": part.kind, "within": part.within}
 
 
 def given(template, variant):
-    """The parameters in a baked variant -> Given. Raises TemplateError if the template has changed since."""
-    if set(variant["given"]) != set(template.parameters):
-        had, has = (", ".join(sorted(names)) for names in (variant["given"], template.parameters))
+    """The parameters of a baked variant -> Given. Raises TemplateError if the template has changed since."""
+    visible = set(template.parameters) - set(template.hidden)
+    if set(variant["given"]) != visible:
+        had, has = (", ".join(sorted(names)) for names in (variant["given"], visible))
         raise TemplateError(f"this variant of {template.name} has the parameters {had}, the template now has {has}: "
                             "grade with the version that was released")
-    return Given(variant["given"])
+    if not template.hidden:
+        return Given(variant["given"])
+    p = template.given(draw(template.name, variant["draw"], template.space))
+    if any(p[name] != value for name, value in variant["given"].items()):
+        raise TemplateError(f"draw {variant['draw']} of {template.name} gives other parameters now: "
+                            "grade with the version that was released")
+    return p
+
+

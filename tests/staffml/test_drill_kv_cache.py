@@ -1,12 +1,14 @@
-"""The KV-cache drill: all variants of its pool against closed forms written here, and its notebook against its keys."""
+"""The KV-cache drill: all variants of its pool against closed forms, and its notebook against its keys."""
 
 import hashlib
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 
 from staffml import answer_key, bake, load, pool
+from staffml.check import closed_form
 from staffml.text import fields
 from staffml.variants import given, separable
 
@@ -16,27 +18,8 @@ POOL = pool(TEMPLATE, 200)
 
 
 def by_hand(p):
-    """Answers and misconceptions without MLSys·im: whole-number arithmetic, and a search in place of a division."""
-    element = p["layers"] * p["head_dim"] * p["tokens"] * p["bytes_per"]           # one KV head, keys only
-    request, all_heads = 2 * element * p["kv_heads"], 2 * element * p["heads"]
-    weights, memory, rate = int(p["params"]) * p["bytes_per"], int(p["memory"]), int(p["bandwidth"])
-    batch = p["batch"] * request
-    most = largest(lambda n: weights + n * request <= memory)
-    return {
-        "cache": (batch, {"query heads": p["batch"] * all_heads, "keys only": batch / 2, "one request": request,
-                          "GiB as GB": batch / 1024**3 * 1e9}),
-        "fits": (most, {"no weights": largest(lambda n: n * request <= memory),
-                        "query heads": largest(lambda n: weights + n * all_heads <= memory), "rounded up": most + 1}),
-        "step": ((weights + batch) / rate, {"no cache": weights / rate, "one request": (weights + request) / rate,
-                                            "shared out": (weights + batch) / rate / p["batch"]}),
-    }
-
-
-def largest(fits):
-    n = 0
-    while fits(n + 1):
-        n += 1
-    return n
+    """Answers and misconceptions without MLSys·im."""
+    return closed_form(NAME)(SimpleNamespace(**p))
 
 
 @pytest.mark.parametrize("part", [part.name for part in TEMPLATE.parts])

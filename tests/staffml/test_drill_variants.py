@@ -87,9 +87,9 @@ def test_a_prompt_that_keeps_an_input_to_itself_stops_the_pool():
     ({"answer": lambda p: 5e12}, "left outside its band"),
     ({"misconceptions": (Misconception("bad", lambda p: math.inf, 0, "Why."),)}, "left not finite and positive"),
     ({"misconceptions": (Misconception("near", lambda p: 1.049 * (p.total - p.item), 0, "Why."),)},
-     "left not separable"),
+     "left not separable: the answer and near"),
     ({"misconceptions": (Misconception("a", lambda p: 9e9, 0, "Why."), Misconception("b", lambda p: 9.1e9, 0, "Why."))},
-     "left not separable"),
+     "left not separable: a and b"),
     ({"tol": 1e-4}, "left lost in printing"),
 ])
 def test_each_flaw_is_named(change, reason):
