@@ -41,11 +41,15 @@ class Network:
     bisection: float
     loads: dict
 
-    def bandwidth(self, rate, pattern="all-to-all"):
-        """B/s of each host of `rate` B/s while all of them talk in that pattern."""
+    def slowed(self, pattern):
+        """How many times longer a pattern takes than a host's own link would let it."""
         if pattern not in PATTERNS:
             raise unknown("pattern", pattern, list(PATTERNS))
-        return (amount("rate", rate, "B/s", above=0.0) / max(1.0, self.loads[pattern]))[()]
+        return max(1.0, self.loads[pattern])
+
+    def bandwidth(self, rate, pattern="all-to-all"):
+        """B/s of each host of `rate` B/s while all of them talk in that pattern."""
+        return (amount("rate", rate, "B/s", above=0.0) / self.slowed(pattern))[()]
 
 
 def _count(name, value, least=1):
@@ -80,7 +84,7 @@ def fat_tree(hosts, *, ports=1, radix=64, oversubscription=1.0, rail=False):
     mean = float(sum(2 * (i + 1) * (w - v) for i, (v, w) in enumerate(zip([0, *within[:-1]], within, strict=True))))
     loads = {"ring": over / group, "all-to-all": over * (hosts - group) / others, "halves": over}
     return Network("rail" if rail else "fat-tree", hosts, tuple(switches), int(ends + (levels - 1) * up), 2 * levels, mean,
-                   hosts / 2 / over, {k: max(1.0, v) for k, v in loads.items()})  # fmt: skip
+                   hosts / 2 / over, loads)  # fmt: skip
 
 
 def torus(*sides):
@@ -99,7 +103,7 @@ def torus(*sides):
     bisection = 2 * hosts / widest / (2 * k) if hosts > 1 else 0.0
     loads = {"ring": k / max(used, 1), "all-to-all": k * max(far), "halves": hosts / 2 / bisection if hosts > 1 else 1.0}
     return Network("torus", hosts, (), hosts * used, sum(s // 2 for s in sides), sum(far), bisection,
-                   {name: max(1.0, x) for name, x in loads.items()})  # fmt: skip
+                   loads)  # fmt: skip
 
 
 def dragonfly(hosts, *, radix=64):
@@ -123,7 +127,7 @@ def dragonfly(hosts, *, radix=64):
     mean = 2 + (a - 1) * each / others + away * (1 + 2 * (a - 1) / a)
     links = hosts + groups * a * (a - 1) // 2 + (groups * a * h // 2 if groups > 1 else 0)
     return Network("dragonfly", hosts, (groups * a,), links, 5 if groups > 1 else 3, mean, min(across, hosts / 2),
-                   {name: max(1.0, x) for name, x in loads.items()})  # fmt: skip
+                   loads)  # fmt: skip
 
 
 def grid(hosts, dimensions):
@@ -170,7 +174,7 @@ def links(on, ranks, stride, ring=False, pattern="ring"):
     near = node.scale_up.per_direction.value * link_share(node.scale_up.kind)
     if ranks * stride <= node.count:
         return Links(near, node.scale_up.latency.value, True)
-    far = node.scale_out_rate / node.count * link_share(node.scale_out.kind) / network(on).loads[pattern]
+    far = node.scale_out_rate / node.count * link_share(node.scale_out.kind) / network(on).slowed(pattern)
     together = max(node.count // stride, 1) if ring else 1
     return Links(far if together == 1 else min(far * together, near), node.scale_out.latency.value, False)
 
@@ -267,8 +271,8 @@ def collective(on, operation, size, *, ranks=None, algorithm="best", sides=None,
             raise RangeError(f"ranks: got {n}; beyond one node wanted a multiple of its {node.count} devices")
         net = network(on, hosts=outer, sides=sides, radix=radix) if outer > 1 else fat_tree(1)
     near, a = node.scale_up.per_direction.value * link_share(node.scale_up.kind), node.scale_up.latency.value
-    far, b = node.scale_out_rate / node.count * link_share(node.scale_out.kind) / net.loads["ring"], node.scale_out.latency.value
-    nets = {"all-to-all": net.loads["all-to-all"] / net.loads["ring"], "relay": net.kind == "rail"}
+    far, b = node.scale_out_rate / node.count * link_share(node.scale_out.kind) / net.slowed("ring"), node.scale_out.latency.value
+    nets = {"all-to-all": net.slowed("all-to-all") / net.slowed("ring"), "relay": net.kind == "rail"}
     grid_of_devices = inner == 1 and net.kind == "torus"
     plans = _torus_plans(operation, net, nets) if grid_of_devices else _plans(operation, inner, outer, nets)
     if algorithm != "best" and algorithm not in plans:
