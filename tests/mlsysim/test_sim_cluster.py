@@ -106,6 +106,9 @@ def test_backfilling_uses_what_the_head_leaves_free():
     load = given_jobs((0, 6, 100), (1, 6, 50), (2, 2, 1000))
     run = simulate_cluster(load, 8, policy="backfill")
     assert run.start[run.job == 2][0] == 2 and run.start[run.job == 1][0] == 100
+    load = given_jobs((0, 4, 100), (1, 6, 50), (2, 2, 1000), (3, 2, 1000))
+    run = simulate_cluster(load, 8, policy="backfill")
+    assert [run.start[run.job == i][0] for i in range(4)] == [0, 100, 2, 150], "only one of the two can go beside the head"
 
 
 @settings(deadline=None, max_examples=40)
@@ -135,6 +138,12 @@ def test_restarts_cost_time():
     run = simulate_cluster(load, 8, policy="shortest", overhead=5)
     assert run.start.tolist() == [0, 10, 30] and run.end.tolist() == [10, 30, 125] and run.preemptions == 1
     assert run.slowdown == approx([1.25, 1]) and run.spans()[0] == (0, 0.0, 10.0, "8 GPUs")
+
+
+def test_a_restart_that_is_cut_short_has_done_nothing():
+    load = given_jobs((0, 8, 100), (10, 8, 20), (32, 8, 20))
+    run = simulate_cluster(load, 8, policy="shortest", overhead=5)
+    assert run.start.tolist() == [0, 10, 30, 32, 52] and run.end.tolist() == [10, 30, 32, 52, 52 + 5 + 90]
 
 
 def test_fairness_by_hand():

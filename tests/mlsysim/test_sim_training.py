@@ -81,6 +81,15 @@ def test_the_bubble_is_that_of_the_closed_form_where_nothing_else_differs():
     assert half.tree.find("bubble").value < 0.55 * spent["bubble"] and half.memory > run.memory
 
 
+def test_what_zero_and_recomputation_send():
+    given = dict(SMALL, overlap=False, allow_infeasible=True)
+    plain, two, three = (train(LLAMA, H100, zero=z, **given).tree.find("data").value for z in (0, 2, 3))
+    assert two / plain == approx((4 + 1) / 2) and three / plain == approx(3 * 4 / 2), "four micro-batches"
+    none, full = (train(LLAMA, H100, tp=8, recompute=r, **given).tree for r in ("none", "full"))
+    assert full.find("tensor").value == approx(1.5 * none.find("tensor").value)
+    assert full.find("recompute").value == approx(none.find("forward").value)
+
+
 # Invariants.
 
 layout = st.tuples(st.sampled_from([1, 2, 4, 8]), st.sampled_from([1, 2, 4]), st.sampled_from([1, 2, 4])).filter(lambda x: x[0] * x[1] <= 32)
