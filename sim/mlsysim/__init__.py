@@ -75,6 +75,7 @@ _PUBLIC = {
     "predict": "tinyml",
     "battery_life": "tinyml",
     "train": "training",
+    "train_net": "training_nets",
     "collective": "topology",
     "dragonfly": "topology",
     "fat_tree": "topology",
@@ -101,7 +102,7 @@ _MODULES = (
     "bounds", "collectives", "compression", "constants", "costs", "devices", "efficiency", "errors", "graph",
     "layout", "llm", "models", "network", "pipeline", "plan", "plot", "queueing", "reliability", "result",
     "scaling", "serving", "simulate", "solving", "speculation", "storage", "sustainability", "sweep", "systems",
-    "tables", "tinyml", "topology", "training", "uncertainty", "units",
+    "tables", "tinyml", "topology", "training", "training_nets", "uncertainty", "units", "validate",
 )  # fmt: skip
 __all__ = sorted([*_PUBLIC, *_MODULES])
 

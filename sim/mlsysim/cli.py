@@ -230,6 +230,19 @@ def schema():
     out.print(json.dumps(published(), indent=1))
 
 
+@app.command()
+def validate(fit: Annotated[bool, typer.Option(help="Fit the calibrated constants first, on the calibration rows only.")] = False,
+             family: Annotated[str | None, typer.Option(help="Show the rows of one family, such as training-gpu.")] = None,
+             as_json: AsJson = False):  # fmt: skip
+    """Compare predictions with published results, in a checkout: writes sim/validation/README.md."""
+    from . import validate as v
+
+    report = v.main(refit=fit)
+    if family is not None:
+        report = report.only(family)
+    out.print(json.dumps(report.to_dict(), indent=1) if as_json else str(report))
+
+
 def main():
     """Entry point: one line and exit status 2 for bad input."""
     try:
