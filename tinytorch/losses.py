@@ -48,7 +48,7 @@ def reduced(values, reduction):
     return total if reduction == "sum" else np.true_divide(total, values.size, dtype=values.dtype)
 
 
-def nearest(name, names):
+def choices(name, names):
     """The end of a message about an unknown name: the nearest known one, and all of them."""
     close = difflib.get_close_matches(str(name), names, 1, cutoff=0)
     return f"the nearest is {close[0]!r}, all are {', '.join(map(repr, names))}"
@@ -79,11 +79,11 @@ class Loss(Function):
         known = defaults(type(self))
         for name in params:
             if name not in known:
-                raise TypeError(f"{type(self).__name__} has no parameter {name!r}; {nearest(name, known)}")
+                raise TypeError(f"{type(self).__name__} has no parameter {name!r}; {choices(name, known)}")
         super().__init__(**{**known, **params})
         reduction = self.params["reduction"]
         if reduction not in REDUCTIONS:
-            raise ValueError(f"unknown reduction {reduction!r}; {nearest(reduction, REDUCTIONS)}")
+            raise ValueError(f"unknown reduction {reduction!r}; {choices(reduction, REDUCTIONS)}")
 
     def prepare(self, tensors):
         prediction, target = tensors

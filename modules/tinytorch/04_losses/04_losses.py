@@ -191,7 +191,7 @@ def cases(rng):
 
 # %%
 #| export
-def nearest(name, names):
+def choices(name, names):
     """The end of a message about an unknown name: the nearest known one, and all of them."""
     close = difflib.get_close_matches(str(name), names, 1, cutoff=0)
     return f"the nearest is {close[0]!r}, all are {', '.join(map(repr, names))}"
@@ -222,11 +222,11 @@ class Loss(Function):
         known = defaults(type(self))
         for name in params:
             if name not in known:
-                raise TypeError(f"{type(self).__name__} has no parameter {name!r}; {nearest(name, known)}")
+                raise TypeError(f"{type(self).__name__} has no parameter {name!r}; {choices(name, known)}")
         super().__init__(**{**known, **params})
         reduction = self.params["reduction"]
         if reduction not in REDUCTIONS:
-            raise ValueError(f"unknown reduction {reduction!r}; {nearest(reduction, REDUCTIONS)}")
+            raise ValueError(f"unknown reduction {reduction!r}; {choices(reduction, REDUCTIONS)}")
 
     def prepare(self, tensors):
         prediction, target = tensors
@@ -469,7 +469,8 @@ def key(v):
 # | 1000 | 1000 | though $e^{1000}$ is infinite |
 # | -40 | 4.2·10⁻¹⁸ | though $1 + e^{-40}$ is 1 in float64 |
 #
-# The last row matters. A loss of 4.2·10⁻¹⁸ still says in which direction to go; a loss of 0 does not.
+# The last row matters where losses are compared or divided: rounded to 0, all well classified examples look alike, and
+# their ratio is NaN.
 #
 # Targets may lie between 0 and 1: $t = 0.7$ says that seven of ten observers said yes. Two weights are useful when
 # classes are unbalanced:
@@ -714,6 +715,7 @@ def taken(values, labels, class_axis=1):
 check("take_labels", [
     case(np.array([[2.0, 1.0, 0.0], [5.0, 6.0, 7.0]]), np.array([0, 2])),
     case(np.arange(12.0).reshape(2, 3, 2), np.array([[0, 2], [1, 1]])),
+    case(np.arange(8000.0).reshape(4, 2000), np.array([0, 1999, 7, 3])),
 ], call=taken)
 
 # %% hidden="take_labels"
@@ -1322,12 +1324,20 @@ print("                       time   tensors at the peak   all arrays at the pea
 for name, seconds, stored, traced in rows:
     print(f"{name:16} {seconds * 1e3:7.2f} ms  {stored:19.2f}   {traced:22.2f}")
 print("values", composed(logits, one_hot)[0].item(), cross_entropy(logits, labels).item())
+print("\nlogits in      held   all arrays at the peak   loss in")
+for name in ("float64", "float32", "float16"):
+    some = Tensor(logits, name)
+    print(f"{name:8} {some.nbytes / 2**20:6.2f} MiB {peak(lambda x=some: cross_entropy(x, labels)) / 2**20:16.2f} MiB   "
+          f"{cross_entropy(some, labels).dtype}")
 
 # %% [markdown]
 # One function keeps one number as a tensor. While it runs it needs scratch space, which tracemalloc sees and `Storage`
 # does not, and which is gone when it returns; what stays for the backward pass is the logits, which exist anyway, and
 # the labels. This is why frameworks have a cross entropy at all and do not compose it. The time falls as well: seven of
 # the ten operations read or write all N × C floats in memory.
+#
+# The second table: float16 halves what the logits hold, and the loss takes more while it runs, not less. It is computed
+# in float32, from a converted copy, which is scratch as well.
 #
 # ### 7.3 Where the naive formula breaks
 #
