@@ -86,7 +86,8 @@ def library_all_reduce(size, devices, bandwidth, *, latency=0.0):
 def by_protocol(plan, across=False):
     """plan(size, near, far, near latency, far latency) with the protocol that is best for each size."""
     def best(size, near, far, a, b):
-        return np.minimum.reduce([plan(size, near * share, far * share, np.asarray(a) * inside, np.asarray(b) * (outside if across else 1.0))
+        a, b = np.asarray(a), np.asarray(b)
+        return np.minimum.reduce([plan(size, near * share, far * share, a * inside, b * (outside if across else 1.0))
                                   for share, inside, outside in PROTOCOLS if not across or np.isfinite(outside)])  # fmt: skip
 
     return best

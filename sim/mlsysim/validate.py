@@ -28,7 +28,7 @@ What misses, and why, as far as it is known:
 - ResNeXt-101: its grouped convolutions are slower in cuDNN than a vector unit could be, TF32 most of all.
 - PyTorch CNNs on eight GPUs: loading and decoding images is not modelled, so that scaling looks better than it was.
 - First tokens after 128 tokens of prompt: the host launches a prompt's kernels one by one, some 3 to 9 ms that are not modelled.
-- Two nodes with EFA at 16 MB: NCCL cannot use its quick protocols there; Oracle's rows have NCCL 2.14 and reach less of the cards.
+- Two P4de nodes at 16 MB take longer than the rates and latencies of their links say; Oracle's rows (NCCL 2.14) reach less of their cards.
 - MPT-30B at 8,192 tokens: published runs reach far less than those at 2,048 tokens; what FSDP waits for is not modelled."""
 
 
