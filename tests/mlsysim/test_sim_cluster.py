@@ -106,7 +106,7 @@ def test_backfilling_uses_what_the_head_leaves_free():
     load = given_jobs((0, 6, 100), (1, 6, 50), (2, 2, 1000))
     run = simulate_cluster(load, 8, policy="backfill")
     assert run.start[run.job == 2][0] == 2 and run.start[run.job == 1][0] == 100
-    load = given_jobs((0, 4, 100), (1, 6, 50), (2, 2, 1000), (3, 2, 1000))
+    load = given_jobs((0, 4, 100), (1, 6, 50), (2, 2, 1000), (2, 2, 1000))
     run = simulate_cluster(load, 8, policy="backfill")
     assert [run.start[run.job == i][0] for i in range(4)] == [0, 100, 2, 150], "only one of the two can go beside the head"
 
