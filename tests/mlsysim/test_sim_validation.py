@@ -46,6 +46,7 @@ def test_held_out_rows_keep_the_thresholds(held):
     assert held.median <= validate.MEDIAN
     assert {row.id for row, e in zip(held.rows, held.error, strict=True) if abs(e) > validate.WORST} <= missed
     assert held.worst < 0.75
+    assert held.within.mean() > 0.90
     assert np.mean(np.abs(held.error) <= 0.20) > 0.80
     for name, (n, median, _, rank) in held.families().items():
         assert median < 0.20, name
@@ -57,6 +58,7 @@ def test_rows_name_their_source():
         assert row.url.startswith("https://") and row.title and row.where
         assert re.fullmatch(r"(19|20)\d\d(-\d\d)?", row.date), row.id
         assert row.published[0] > 0 and row.published[1]
+        assert row.tolerance in validate.TOLERANCE
         assert row.call in validate.CALLS and row.metric in validate.METRICS
         assert f"| {row.id} |" in PAGE
 
