@@ -81,6 +81,7 @@ _PUBLIC = {
     "fat_tree": "topology",
     "torus": "topology",
     "layouts": "layout",
+    "bubble": "pipeline",
     "failures": "reliability",
     "checkpointing": "reliability",
     "job_goodput": "reliability",
