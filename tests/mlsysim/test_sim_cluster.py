@@ -40,7 +40,9 @@ def test_device_seconds_in_are_those_out_and_never_more_devices_than_there_are(l
     assert (worked >= load.seconds - 1e-6).all() and (worked <= load.seconds + overhead * (stretches - 1) + 1e-6).all()
     assert run.utilization * run.span * 8 == approx((worked * load.gpus).sum()) and run.preemptions == (stretches - 1).sum()
     assert (run.start >= load.arrival[run.job] - 1e-9).all()
-    events = sorted([(t, g) for t, g in zip(run.end, -load.gpus[run.job], strict=True)] + list(zip(run.start, load.gpus[run.job], strict=True)))
+    events = sorted(
+        [(t, g) for t, g in zip(run.end, -load.gpus[run.job], strict=True)] + list(zip(run.start, load.gpus[run.job], strict=True))
+    )
     assert (np.cumsum([g for _, g in events]) <= 8).all()
     assert run.wait == approx(np.array([run.end[run.job == i].max() for i in range(len(load))]) - load.arrival - load.seconds, abs=1e-6)
     assert run.tree.value == approx(run.seconds) and 0 < run.fairness <= 1 + 1e-12

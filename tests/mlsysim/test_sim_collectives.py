@@ -209,7 +209,9 @@ def test_a_balanced_dragonfly_is_as_loaded_as_its_busiest_link():
         hops.append(len(steps))
         for s in steps:
             load[s] = load.get(s, 0.0) + 1 / 71
-    busiest = {kind: max(v for s, v in load.items() if (len(s[0]) == 2 == len(s[1])) and (s[0][0] == s[1][0]) == kind) for kind in (True, False)}
+    busiest = {
+        kind: max(v for s, v in load.items() if (len(s[0]) == 2 == len(s[1])) and (s[0][0] == s[1][0]) == kind) for kind in (True, False)
+    }
     raw = 2 * p * (64 / 71) / a + p * p / 71
     assert busiest[True] == approx(raw) and busiest[False] == approx(64 / 71) and n.mean_hops == approx(np.mean(hops))
     assert n.loads["all-to-all"] == approx(max(busiest.values()))
@@ -289,7 +291,9 @@ def test_a_torus_of_devices_has_no_node_boundary():
     gather = collective(pod, "all-gather", 1e10).seconds
     assert gather == approx(63 / 64 * 1e10 / (link_share("ici") * 270e9), rel=1e-3)
     line = collective(cluster("tpu-v4-host", gpus=8, topology="torus"), "all-to-all", 1e10, sides=(8, 1, 1))
-    assert line.seconds == approx(8e10 / 4 / (link_share("ici") * 90e9), rel=1e-3), "a quarter of gathering 8e10 over the two links of a line"
+    assert line.seconds == approx(8e10 / 4 / (link_share("ici") * 90e9), rel=1e-3), (
+        "a quarter of gathering 8e10 over the two links of a line"
+    )
     assert grid(64, 3) == [4, 4, 4] and grid(32, 3) == [2, 4, 4] and grid(7, 2) == [1, 7]
     assert network(pod, hosts=64).hops == 6 and torus(8, 1, 1).slowed("ring") == 3, "two of the six links of a device"
 

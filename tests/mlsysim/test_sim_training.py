@@ -92,7 +92,9 @@ def test_what_zero_and_recomputation_send():
 
 # Invariants.
 
-layout = st.tuples(st.sampled_from([1, 2, 4, 8]), st.sampled_from([1, 2, 4]), st.sampled_from([1, 2, 4])).filter(lambda x: x[0] * x[1] <= 32)
+layout = st.tuples(st.sampled_from([1, 2, 4, 8]), st.sampled_from([1, 2, 4]), st.sampled_from([1, 2, 4])).filter(
+    lambda x: x[0] * x[1] <= 32
+)
 options = dict(allow_infeasible=True, **SMALL)
 
 
