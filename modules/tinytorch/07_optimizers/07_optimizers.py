@@ -2,10 +2,9 @@
 # # TinyTorch 07: Optimizers
 #
 # A gradient of 1000 and a gradient of 0.001 arrive at two weights. Plain gradient descent moves the first a million
-# times as far as the second. Adam, in its first step, moves both by the same amount: the learning rate, to seven
-# digits. And a model of 40 MB keeps 80 MB of numbers that are neither weights nor gradients, which somebody has to
-# store if training is ever to be resumed. This notebook is about what happens between `backward()` and the next
-# forward pass.
+# times as far as the second. Adam, in its first step, moves both by the same amount: the learning rate, to five digits.
+# And a model of 40 MB keeps 80 MB of numbers that are neither weights nor gradients, which somebody has to store if
+# training is ever to be resumed. This notebook is about what happens between `backward()` and the next forward pass.
 #
 # **Where it sits.** What you write is exported as `tinytorch/optimizers.py`.
 #
@@ -640,7 +639,8 @@ for decoupled in (False, True):
 # two groups (it would be updated twice), and a hyperparameter whose name is misspelt (it would be ignored).
 #
 # **Exercise 6.1** Complete one group. `params` in the given dict may be a single tensor or anything that yields
-# tensors, a generator included. Neither `group` nor `defaults` is changed. What must be refused:
+# tensors, a generator included. Neither `group` nor `defaults` is changed. What must be refused, where
+# the first row that applies to a parameter decides:
 #
 # | what | error | the message says |
 # |---|---|---|
@@ -799,7 +799,7 @@ def blocked(x, grad, states, size, view=None, grad_view=None):
 
     def rule(x, grad, *states):
         calls.append([b.size for b in (x, grad, *states)])
-        kinds.extend([(b.ndim, b.dtype.name) for b in (x, grad, *states)])
+        kinds.extend([(b.ndim, b.dtype.name) for b in (x, grad, *states) if b.size])
         states = tuple((k + 2) / 8 * s + grad / 3 for k, s in enumerate(states))
         return (x - 0.1 * grad - sum(s / 7 for s in states), *states)
 
