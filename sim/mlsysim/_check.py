@@ -43,7 +43,8 @@ def together(**given):
     """RangeError unless the shapes of all arguments broadcast; numbers cost next to nothing."""
     shapes = {name: _shape(x) for name, x in given.items() if type(x) not in _PLAIN}
     try:
-        np.broadcast_shapes(*shapes.values())
+        if len(shapes) > 1:
+            np.broadcast_shapes(*shapes.values())
     except ValueError:
         got = ", ".join(f"{name} {shape}" for name, shape in shapes.items() if shape)
         raise RangeError(f"got arrays of shapes that do not go together: {got}; wanted equal sizes, or 1, on every axis") from None

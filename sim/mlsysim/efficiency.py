@@ -129,7 +129,7 @@ def product_share(m, n, k, groups, cores, c, *, speed=1.0, bytes_per=2.0):
     m, n, k, groups = (np.asarray(x, float) for x in (m, n, k, groups))
     rows, columns, area, harmonic = TILES.T.reshape(4, -1, *(1,) * max(m.ndim, n.ndim, k.ndim, groups.ndim))
     tiles = np.ceil(m / rows) * np.ceil(n / columns) * groups
-    parts = np.minimum(np.maximum(np.floor(cores / tiles), 1.0), np.maximum(np.floor(k / SPLIT), 1.0))
+    parts = np.maximum(np.floor(np.minimum(cores / tiles, k / SPLIT)), 1.0)
     waves = np.ceil(tiles * parts / cores)
     # the work of the product over what the cores could do while its waves last
     used = m * n * groups * parts / (waves * (cores * area))

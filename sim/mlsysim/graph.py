@@ -37,6 +37,12 @@ class Op:
     count: object = 1
     live: object = None
 
+    def slim(self):
+        """Whether it is a product in groups that are narrower than the eight columns of the smallest matrix instruction."""
+        if type(self.groups) is int and self.groups == 1:  # most are, and NumPy takes its time
+            return False
+        return bool(np.any((np.asarray(self.groups) > 1) & (np.minimum(self.n, self.k) < 8)))
+
     def numbers(self):
         product = 2.0 * self.m * self.n * self.k * self.groups if self.kind in ("gemm", "attention", "depthwise") else 0.0
         flop = product if self.flop is None else self.flop
@@ -69,9 +75,7 @@ class Graph:
         self.table = stacked.swapaxes(0, 1)
         (self.flop, self.m, self.n, self.k, self.groups, self.weights, self.reads, self.writes, self.cache, self.count,
          self.live) = self.table  # fmt: skip
-        # products in groups that are narrower than the eight columns of the smallest matrix instruction
-        slim = (self.groups > 1) & (np.minimum(self.n, self.k) < 8)
-        self.narrow = (self.kinds == KINDS.index("gemm")) & slim.reshape(len(self.ops), -1).any(axis=1)
+        self.narrow = np.array([op.kind == "gemm" and op.slim() for op in self.ops], dtype=bool)
         self.shares = None, None  # efficiency.py keeps the last shares of the peak here, with what they were for
 
     @property
@@ -81,7 +85,11 @@ class Graph:
 
     def total(self, name):
         """Sum of one number over all occurrences: graph.total("flop")."""
-        return (getattr(self, name) * self.count).sum(axis=0)[()]
+        return self.over(getattr(self, name))
+
+    def over(self, each):
+        """Sum over all occurrences of a number that each operator has, such as its seconds."""
+        return np.vecdot(each, self.count, axis=0)
 
     @property
     def macs(self):

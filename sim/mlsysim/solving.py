@@ -34,7 +34,7 @@ class Solution(Result):
     feasible: np.ndarray
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)
 def _graph(model, shape):
     return model.graph(**dict(shape))
 
@@ -81,9 +81,9 @@ def solve(workload, device, *, batch=1, precision="fp16", weights=None, cache=No
 
     times = run()
     count = graph.count
-    seconds = (times.seconds * count).sum(axis=0)[()]
+    seconds = graph.over(times.seconds)
     flop = graph.total("flop")
-    traffic = (times.traffic * count).sum(axis=0)[()]
+    traffic = graph.over(times.traffic)
     mfu, mbu = flop / (device.rate(precision) * seconds), traffic / (device.bandwidth.value * seconds)
 
     def grow():
@@ -97,13 +97,13 @@ def solve(workload, device, *, batch=1, precision="fp16", weights=None, cache=No
         return total(graph.title or "pass", parts)
 
     def scaled(name):
-        return lambda scale: (run(**{name: scale}).seconds * count).sum(axis=0)
+        return lambda scale: graph.over(run(**{name: scale}).seconds)
 
     return Solution(
         seconds=seconds, rate=batch / seconds, flop=flop, traffic=traffic, memory=memory, capacity=device.storage,
         mfu=mfu, mbu=mbu, energy=draw(device, np.maximum(mfu, mbu)) * seconds, feasible=fits, grow=grow,
         knobs={
             "compute": scaled("peak"), "memory bandwidth": scaled("bandwidth"),
-            "launch": lambda scale: seconds + (times.launch * count).sum(axis=0) * (1 / scale - 1),
+            "launch": lambda scale: seconds + times.launch * count.sum(axis=0) * (1 / scale - 1),
         },
     )  # fmt: skip

@@ -176,7 +176,8 @@ class Transformer:
 
     def cached(self, *, batch=1, tokens=1, context=0, tp=1, **_):
         """Numbers in the cache of one device when all tokens are in it."""
-        share = 1.0 if self.kv_rank else np.maximum(self.kv_heads / np.asarray(tp), 1) / self.kv_heads
+        whole = self.kv_rank or type(tp) is int and tp == 1
+        share = 1.0 if whole else np.maximum(self.kv_heads / np.asarray(tp), 1) / self.kv_heads
         return (self.cached_per_token * share * amount("batch", batch, "", least=1)
                 * (amount("tokens", tokens, "") + amount("context", context, "")))[()]  # fmt: skip
 
