@@ -329,7 +329,7 @@ def split_arrays(tree, path=""):
     if isinstance(tree, np.ndarray | Tensor):
         return {"@array": path}, {path: np.asarray(tree)}
     if isinstance(tree, np.generic):
-        return tree.item(), {}
+        tree = tree.item()
     if tree is None or type(tree) in (bool, int, float, str):
         return tree, {}
     if not isinstance(tree, dict | list | tuple):
@@ -556,7 +556,7 @@ class Trainer:
             while self.epoch < epochs and not self.stop:
                 if batches is None:
                     set_epoch(loader, self.epoch)
-                    batches = iter(loader)
+                    batches, self.batch, self.mean = iter(loader), 0, Average()  # also after an epoch that broke off
                 self._call("on_epoch_begin")
                 self._train_epoch(batches)
                 self._end_epoch(validation)
@@ -599,6 +599,7 @@ class Trainer:
     def train_step(self, group):
         """One step on a list of batches -> {"loss": mean over all samples, "samples", "norm", "skipped"}."""
         counts, clock = [self.count(batch) for batch in group], time.perf_counter
+        self.optimizer.zero_grad()  # of a step that broke off between two micro-batches
         mean, scale = Average(), self.scaler.scale if self.scaler else 1.0
         for batch, count, share in zip(group, counts, shares(counts), strict=True):
             if not share:
@@ -646,7 +647,8 @@ class Trainer:
             try:
                 getattr(callback, event)(self, *args)
             except Exception as error:
-                raise CallbackError(f"{type(callback).__name__}.{event} failed in epoch {self.epoch + 1}, step "
+                epoch = self.epoch + (event not in ("on_epoch_end", "on_fit_end"))  # these come when it is counted as done
+                raise CallbackError(f"{type(callback).__name__}.{event} failed in epoch {epoch}, step "
                                     f"{self.steps + self.skipped}: {type(error).__name__}: {error}") from error
 
     # State
@@ -702,9 +704,11 @@ class Trainer:
 
 
 def plot_history(history):
-    """Losses, and metrics beside them, over epochs -> matplotlib figure."""
+    """Losses, and metrics beside them, over epochs -> matplotlib figure. Raises ValueError if there are no epochs."""
     import matplotlib.pyplot as plt
 
+    if not history:
+        raise ValueError("the history has no epochs yet: call fit first")
     losses = [name for name in history[0] if name.endswith("loss")]
     others = [name for name in history[0] if name not in (*losses, "epoch", "lr")]
     epochs = [row["epoch"] for row in history]

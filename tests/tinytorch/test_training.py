@@ -286,6 +286,8 @@ def test_reading_runs_no_code(tmp_path):
         with pytest.raises(CheckpointError):
             load_checkpoint(tmp_path / "bomb.npz")
     assert not (tmp_path / "exploded").exists()
+    with pytest.raises(TypeError, match="model/z is of type complex"):
+        save_checkpoint(tmp_path / "new.npz", {"model": {"z": np.complex128(1j)}})
     with pytest.raises(TypeError, match="model/hook is of type function"):
         save_checkpoint(tmp_path / "new.npz", {"model": {"hook": leaves_of}})
     assert not (tmp_path / "new.npz").exists()
@@ -447,6 +449,32 @@ def test_more_epochs_can_be_added_and_are_those_of_a_longer_run():
         assert np.array_equal(weights(short.model), after)
 
 
+def test_after_a_run_broke_off_the_next_fit_takes_its_epoch_up_at_the_first_batch(tmp_path):
+    trainer = trainer_of(accumulate=2, callbacks=[Strike(2)], checkpoint=tmp_path / "last.npz")
+    with pytest.raises(CallbackError):
+        trainer.fit(loader_of(), 1)
+    seen = []
+
+    class Count(Callback):
+        def on_step_end(self, trainer, record):
+            seen.append((trainer.batch, trainer.mean.count))
+
+    trainer.callbacks = [Count()]
+    trainer.fit(loader_of(), 1)
+    assert seen == [(2, 16), (4, 32), (6, 48), (7, 50)]
+
+
+def test_gradients_of_a_step_that_broke_off_do_not_reach_the_next():
+    after, batch = [], next(iter(loader_of()))
+    for left in (False, True):
+        trainer = trainer_of(network())
+        for p in trainer.params:
+            p.grad = Tensor(np.ones(p.shape, "float32")) if left else None
+        trainer.train_step([batch])
+        after.append(weights(trainer.model))
+    assert np.array_equal(*after)
+
+
 def test_a_checkpoint_of_another_run_is_refused_with_what_differs(tmp_path):
     path = tmp_path / "last.npz"
     trainer_of(checkpoint=path, accumulate=2).fit(loader_of(), 1)
@@ -514,7 +542,7 @@ def test_an_exception_in_a_callback_is_named_and_an_interrupt_is_not_hidden():
     assert isinstance(caught.value.__cause__, InterruptedError) and "\n" not in str(caught.value)
     with pytest.raises(KeyboardInterrupt):
         trainer_of(callbacks=[Interrupts()]).fit(loader_of(), 1)
-    with pytest.raises(CallbackError, match="'validation loss' is not in the history, which has epoch, loss, lr"):
+    with pytest.raises(CallbackError, match="in epoch 1, .*'validation loss' is not in the history, which has epoch, loss, lr"):
         trainer_of(callbacks=[EarlyStopping()]).fit(loader_of(), 1)
 
 
@@ -614,6 +642,8 @@ def test_plots_show_losses_and_metrics():
     assert [line.get_label() for axis in figure.axes for line in axis.lines] == ["loss", "validation loss", "validation accuracy"]
     assert len(plot_history(trainer_of().fit(loader_of(), 1)).axes) == 1
     matplotlib.pyplot.close("all")
+    with pytest.raises(ValueError, match="call fit first"):
+        plot_history([])
 
 
 def test_arguments_that_make_no_sense_are_refused():

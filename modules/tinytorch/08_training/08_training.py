@@ -546,7 +546,7 @@ for name, weights in factors.items():
 # fixed: that of the samples (a seed for each epoch), that in which batches of several workers are delivered (the loader
 # of module 05 waits for the slowest), that of the additions inside a sum or a product (the number of threads). GPU
 # libraries add with atomic operations in whatever order threads arrive; their deterministic variants are slower, and
-# some operations have none. On this CPU, with one thread, it costs us a little waiting and much bookkeeping, and buys a
+# some operations have none. On a CPU, with a fixed number of threads, it costs us a little waiting and much bookkeeping, and buys a
 # test that nothing else can replace: equal bits.
 #
 # **Estimate.** 50,000 samples, micro-batches of 32, accumulated over 8 batches, nothing dropped, 3 epochs. How many
@@ -818,7 +818,7 @@ def cases(rng):
 # | smallest at all | $2^{-24} \approx 6.0 \cdot 10^{-8}$ | what is at most half of it becomes 0 |
 #
 # Forty powers of two, and gradients sit at the lower end: those of a mean over 1000 samples are a thousand times
-# smaller than those of a sample. **Worked example**, three gradients in float16, plain and with the loss multiplied by
+# smaller than those of a sample. **Worked example**, four gradients in float16, plain and with the loss multiplied by
 # $2^{16} = 65536$:
 #
 # | gradient | in float16 | times $2^{16}$ in float16 | divided again, in float32 |
@@ -1197,7 +1197,7 @@ def split_arrays(tree, path=""):
     if isinstance(tree, np.ndarray | Tensor):
         return {"@array": path}, {path: np.asarray(tree)}
     if isinstance(tree, np.generic):
-        return tree.item(), {}
+        tree = tree.item()
     if tree is None or type(tree) in (bool, int, float, str):
         return tree, {}
     if not isinstance(tree, dict | list | tuple):
@@ -1803,7 +1803,7 @@ class Trainer:
             while self.epoch < epochs and not self.stop:
                 if batches is None:
                     set_epoch(loader, self.epoch)
-                    batches = iter(loader)
+                    batches, self.batch, self.mean = iter(loader), 0, Average()  # also after an epoch that broke off
                 self._call("on_epoch_begin")
                 self._train_epoch(batches)
                 self._end_epoch(validation)
@@ -1846,6 +1846,7 @@ class Trainer:
     def train_step(self, group):
         """One step on a list of batches -> {"loss": mean over all samples, "samples", "norm", "skipped"}."""
         counts, clock = [self.count(batch) for batch in group], time.perf_counter
+        self.optimizer.zero_grad()  # of a step that broke off between two micro-batches
         mean, scale = Average(), self.scaler.scale if self.scaler else 1.0
         for batch, count, share in zip(group, counts, shares(counts), strict=True):
             if not share:
@@ -1893,7 +1894,8 @@ class Trainer:
             try:
                 getattr(callback, event)(self, *args)
             except Exception as error:
-                raise CallbackError(f"{type(callback).__name__}.{event} failed in epoch {self.epoch + 1}, step "
+                epoch = self.epoch + (event not in ("on_epoch_end", "on_fit_end"))  # these come when it is counted as done
+                raise CallbackError(f"{type(callback).__name__}.{event} failed in epoch {epoch}, step "
                                     f"{self.steps + self.skipped}: {type(error).__name__}: {error}") from error
 
     # State
@@ -1949,9 +1951,11 @@ class Trainer:
 
 
 def plot_history(history):
-    """Losses, and metrics beside them, over epochs -> matplotlib figure."""
+    """Losses, and metrics beside them, over epochs -> matplotlib figure. Raises ValueError if there are no epochs."""
     import matplotlib.pyplot as plt
 
+    if not history:
+        raise ValueError("the history has no epochs yet: call fit first")
     losses = [name for name in history[0] if name.endswith("loss")]
     others = [name for name in history[0] if name not in (*losses, "epoch", "lr")]
     epochs = [row["epoch"] for row in history]
