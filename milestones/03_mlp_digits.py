@@ -36,10 +36,11 @@ def network(rng, hidden):
 
 
 def evaluate(model, x, y):
-    """Loss and accuracy on a whole set, and the logits (N, 10) as an array."""
+    """Loss and accuracy on a whole set, and the logits (N, 10) as an array. In NumPy: what is tested does not measure itself."""
     with tt.no_grad():
-        logits = model(tt.Tensor(x))
-        return tt.cross_entropy(logits, tt.Tensor(y)).item(), tt.accuracy(logits, tt.Tensor(y)), logits.numpy()
+        logits = model(tt.Tensor(x)).numpy()
+    z = logits - logits.max(axis=1, keepdims=True).astype(float)
+    return float(np.mean(np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(y)), y])), float((logits.argmax(axis=1) == y).mean()), logits
 
 
 def train(model, train_set, test_set, epochs, seed, progress):

@@ -9,6 +9,7 @@ import argparse
 import ast
 import contextlib
 import difflib
+import io
 import math
 import re
 import sys
@@ -116,6 +117,10 @@ def _main(script):
     plot = path.with_suffix(".svg") if options.page else options.plot
     if plot is not None and plot.suffix not in _METADATA:
         raise CourseError(f"{plot}: a plot is written as {' or '.join(_METADATA)}")
+    if plot is not None and not plot.absolute().parent.is_dir():
+        raise CourseError(f"{plot}: there is no folder {plot.parent} to write the plot to")
+    if options.skip and not options.mine:
+        raise CourseError("--skip says which modules not to take from --mine FOLDER; without --mine all are the reference's")
     if options.page and (options.mine or options.control or options.seed):
         raise CourseError("a page shows the reference with seed 0: leave out --mine, --control and --seed")
     with tinytorch.use(options.mine, skip=options.skip) if options.mine else contextlib.nullcontext():
@@ -132,7 +137,8 @@ def _main(script):
         print(*rows(script["GATES"], run), sep="\n")
         whose = tinytorch.provenance()
         used = type(whose)({name: place for name, place in whose.items() if f"tinytorch.{name}" in sys.modules})
-        print(f"code   {used}")
+        nothing = options.mine and not any(used.values())
+        print(f"code   {used}" + ("; nothing of yours was run" if nothing else ""))
         failed = [g for g in script["GATES"] if not g.holds(run.measured[g.measure])]
         if plot is not None:
             draw(script["draw"], run, plot)
@@ -179,13 +185,15 @@ def _number(value):
 
 def draw(how, run, path):
     """Write a plot: the same run gives the same bytes."""
-    import matplotlib
+    from matplotlib import style
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_STYLE):
+    made, kind = io.BytesIO(), Path(path).suffix
+    with style.context(["default", _STYLE]):        # and not that of a matplotlibrc
         figure = Figure(figsize=(7.2, 3.0), layout="constrained")
         how(figure, run)
-        figure.savefig(path, metadata=_METADATA[Path(path).suffix], dpi=120)
+        figure.savefig(made, format=kind[1:], metadata=_METADATA[kind], dpi=120)
+    atomic.write(Path(path), made.getvalue())
 
 
 def _write_page(page, gates, run):

@@ -168,12 +168,12 @@ def _sources(place, skip):
     notebooks = [place] if place.suffix == ".ipynb" else sorted([*place.glob("*.ipynb"), *place.glob("[!.]*/*.ipynb")])
     found, seen = {}, {}
     for path in notebooks:
-        name, cells = _exported(path)
+        name, cells = _exported(path, skip)
         if name in seen:
             raise NotebookError(f"two notebooks for tinytorch.{name}: {seen[name]} and {path}; name the one that counts")
         if name is not None:
             seen[name] = path
-            if name not in skip and _begun(path, cells):
+            if name not in skip and _begun(path, name, cells):
                 found[name] = Source(path, cells)
     if not seen:
         raise FileNotFoundError(f"{place}: no notebook of a TinyTorch module with {SIDECAR} beside it; wants a notebook, its folder, "
@@ -181,14 +181,21 @@ def _sources(place, skip):
     return {name: found[name] for name in tinytorch._MODULES if name in found}
 
 
-def _exported(path):
-    """Name of the module that a notebook makes, and its cells ((id, text), ...); (None, ()) for another notebook."""
+def _exported(path, skip=()):
+    """Name of the module that a notebook makes, and its cells ((id, text), ...), of which there are none if it is skipped;
+    (None, ()) for another notebook.
+    """
     try:
         baked = json.loads((path.parent / SIDECAR).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None, ()
+    except ValueError:
+        raise NotebookError(f"{path.parent / SIDECAR}: not readable, so nobody knows which cells make the module; fetch it again") from None
     if "exports" not in baked or baked["notebook"] != path.stem:
         return None, ()
+    name = Path(baked["exports"]["to"]).stem
+    if name in skip:
+        return name, ()
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         texts = {c["metadata"].get("nbgrader", {}).get("grade_id"): "".join(c["source"]) for c in cells if c["cell_type"] == "code"}
@@ -199,16 +206,16 @@ def _exported(path):
     lost = [cell for cell in baked["exports"]["cells"] if cell not in texts]
     if lost:
         raise NotebookError(f"{path.name}: cell {lost[0]} is missing; fetch the notebook again and move your solutions over")
-    return Path(baked["exports"]["to"]).stem, tuple((cell, texts[cell]) for cell in baked["exports"]["cells"])
+    return name, tuple((cell, texts[cell]) for cell in baked["exports"]["cells"])
 
 
-def _begun(path, cells):
+def _begun(path, name, cells):
     """Whether the exported exercises are written: False if none is. Raises NotebookError for the first of some that is not."""
     exercises = [(cell, text) for cell, text in cells if cell.startswith("solution-")]
     blank = [cell for cell, text in exercises if _blank(text)]
     if blank and len(blank) < len(exercises):
         raise NotebookError(f"{path.name}, cell {blank[0]}: not written yet, and {len(exercises) - len(blank)} of {len(exercises)} "
-                            "exercises are; write it, or take the reference for this module with skip")
+                            f"exercises are; write it, or take this module from the reference: --skip {name}, in Python skip=[{name!r}]")
     return not blank
 
 

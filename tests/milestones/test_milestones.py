@@ -190,6 +190,14 @@ def test_it_passes_with_status_0_draws_and_says_whose_code_it_ran(tmp_path):
     assert re.search(r"code   reference: tensor, .*autograd", done.stdout) and "yours" not in done.stdout
 
 
+def test_a_plot_does_not_depend_on_a_matplotlibrc(tmp_path):
+    (tmp_path / "matplotlibrc").write_text("lines.linewidth: 9\nfont.size: 30\n")
+    for name, folder in (("a", "/"), ("b", tmp_path)):
+        command = [sys.executable, ALL[0].path, "--plot", tmp_path / f"{name}.svg"]
+        assert subprocess.run(command, capture_output=True, timeout=60, cwd=folder).returncode == 0
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
 def test_it_fails_with_status_1_and_says_why():
     done = mlsys("perceptron", "--control", "untrained")
     assert done.returncode == 1
@@ -197,7 +205,8 @@ def test_it_fails_with_status_1_and_says_why():
 
 
 @pytest.mark.parametrize(("arguments", "said"), [(("--plot", "x.pdf"), "a plot is written as .svg or .png"), (("--mine", "/nowhere"), "no notebook"),
-                                                 (("--page", "--seed", 1), "a page shows the reference"), (("--control", "x"), "invalid choice")])
+                                                 (("--page", "--seed", 1), "a page shows the reference"), (("--control", "x"), "invalid choice"),
+                                                 (("--skip", "tensor"), "without --mine"), (("--plot", "/nowhere/x.svg"), "no folder /nowhere")])
 def test_what_cannot_be_run_is_status_2_and_a_line(arguments, said):
     done = mlsys("perceptron", *arguments)
     assert done.returncode == 2 and said in done.stderr.splitlines()[-1] and done.stdout == ""
@@ -294,7 +303,7 @@ def test_a_notebook_that_is_half_done_is_one_line_and_can_be_skipped(tmp_path):
     assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1
     assert "01_tensor.ipynb, cell solution-matmul: not written yet" in done.stderr
     done = mlsys("perceptron", "--mine", tmp_path, "--skip", "tensor")
-    assert done.returncode == 0 and "code   reference: tensor" in done.stdout
+    assert done.returncode == 0 and "code   reference: tensor; nothing of yours was run" in done.stdout
 
 
 @pytest.mark.slow

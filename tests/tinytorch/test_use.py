@@ -141,7 +141,7 @@ def without(cell):
 
 WRONG = {
     "not written": (lambda d: (d.cell("solution-div").update(source="class Div:\n    def forward(self, a, b):\n        raise NotImplementedError()"),
-                               d.save()), r"01_tensor\.ipynb, cell solution-div: not written yet, and 12 of 13 exercises are; .*skip"),
+                               d.save()), r"01_tensor\.ipynb, cell solution-div: not written yet, and 12 of 13 exercises are; .*--skip tensor"),
     "syntax error": (lambda d: change(d, "solution-div", "return a / b", "return a b"), r"01_tensor\.ipynb, cell solution-div: SyntaxError: .*, line \d+"),
     "an error": (lambda d: change(d, "solution-sum", "class Sum(Function)", "class Sum(Functoin)"), r"01_tensor\.ipynb, cell solution-sum: NameError: .*Functoin"),
     "a missing cell": (without("solution-div"), r"01_tensor\.ipynb: cell solution-div is missing; fetch"),
@@ -149,6 +149,7 @@ WRONG = {
                     r"01_tensor\.ipynb: its cells do not define arange"),
     "half a file": (lambda d: d.path.write_text(d.path.read_text()[:5000]), r"01_tensor\.ipynb: not a readable notebook \(JSONDecodeError\)"),
     "no notebook in it": (lambda d: d.path.write_text("[]"), r"01_tensor\.ipynb: not a readable notebook"),
+    "a sidecar cut off": (lambda d: (d.folder / "assignment.json").write_text("{"), r".*assignment\.json: not readable, .*; fetch it again"),
     "two of them": (lambda d: shutil.copytree(d.folder, d.folder.parent / "again"), r"two notebooks for tinytorch\.tensor: \S+ and \S+; name"),
 }
 
@@ -172,6 +173,9 @@ def test_what_cannot_be_used_is_one_line_and_changes_nothing(work, tmp_path_fact
 def test_a_module_that_is_begun_can_be_skipped(work):
     folder, desk = work
     WRONG["not written"][0](desk)
+    with tinytorch.use(folder, skip=["tensor"]):
+        assert tinytorch.provenance()["tensor"] is None
+    desk.path.write_text("half a file")
     with tinytorch.use(folder, skip=["tensor"]):
         assert tinytorch.provenance()["tensor"] is None
     with pytest.raises(ValueError, match="no module 'tensors' to skip; there are tensor, activations"):
