@@ -12,7 +12,7 @@ from .graph import Graph, Op
 from .models import model as named
 from .models.nets import Net
 from .result import Result, Term, require, total
-from .systems import Cluster, cluster
+from .systems import cluster, find_cluster
 from .training import links
 
 LAYOUTS = ("nhwc", "nchw")
@@ -52,7 +52,7 @@ def train_net(model, on, *, batch, precision="fp16", layout=None, optimizer=20.0
     batch may be an array. Raises Infeasible if it does not fit the memory, RangeError if batch is no multiple of the devices.
     Sources: Goyal et al. 2017 (gradients travel during the backward pass); NVIDIA, Convolutional Layers User's Guide (layouts).
     """
-    m, on = named(model), on if isinstance(on, Cluster) else cluster_of(*on)
+    m, on = named(model), find_part(on)
     if getattr(m, "causal", False):
         raise SimError(f"train_net: {m.title} is a decoder; wanted a net or an encoder, or train()")
     layout = ("nhwc" if width(precision) <= 2 else "nchw") if layout is None else layout
@@ -98,6 +98,12 @@ def train_net(model, on, *, batch, precision="fp16", layout=None, optimizer=20.0
         grow=lambda: total("step", [Term(name, value) for name, value in zip(names, spent, strict=True)]),
         knobs={"compute": lambda s: sum(step(device.scaled(peak=s))), "memory bandwidth": lambda s: sum(step(device.scaled(bandwidth=s)))},
     )  # fmt: skip
+
+
+def find_part(on):
+    """find_cluster, where the devices may be fewer than a node has."""
+    pair = isinstance(on, tuple | list) and len(on) == 2
+    return cluster_of(*on) if pair else find_cluster(on)
 
 
 def cluster_of(name, gpus):

@@ -140,3 +140,21 @@ def test_a_name_that_is_not_listed_is_refused_with_what_is(call, field, value):
     ask, given = GOOD[call]
     with pytest.raises(SimError, match="unknown|wanted"):
         ask(**given | {field: value})
+
+
+@pytest.mark.parametrize("load", ["many", 1000, None, {}], ids=repr)
+def test_what_is_simulated_has_to_be_made_first(load):
+    from mlsysim.simulate.cluster import simulate_cluster
+
+    with pytest.raises(SimError, match=r"load: got .*requests\(1000"):
+        simulate_serving("llama-3.1-8b", "h100", load)
+    with pytest.raises(SimError, match=r"load: got .*jobs\(500"):
+        simulate_cluster(load, 64)
+
+
+@pytest.mark.parametrize("on", ["dgx-a100", 8, None, {}, ("dgx-a100",)], ids=repr)
+def test_devices_to_train_on_are_a_cluster_or_a_pair(on):
+    from mlsysim.training_nets import train_net
+
+    with pytest.raises(SimError, match="on: got .*a node's name and a number of devices"):
+        train_net("resnet-50", on, batch=256)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .._check import amount
-from ..errors import Infeasible, RangeError, SimError, unknown
+from ..errors import Infeasible, RangeError, SimError, clip, unknown
 from ..result import Result, Term, total
 from ..systems import Cluster
 
@@ -239,6 +239,8 @@ def simulate_cluster(load, gpus, *, policy="fifo", overhead=0.0):
     """
     import simpy
 
+    if not isinstance(load, Jobs):
+        raise SimError(f"load: got {clip(load)}; wanted what jobs() or read_trace() makes, such as jobs(500, 0.01)")
     gpus = gpus.devices if isinstance(gpus, Cluster) else int(amount("gpus", gpus, "", least=1, whole=True))
     if policy not in POLICIES:
         raise unknown("policy", policy, list(POLICIES))

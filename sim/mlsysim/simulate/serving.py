@@ -15,7 +15,7 @@ from .._check import amount
 from ..collectives import all_reduce
 from ..devices import device as find
 from ..efficiency import draw, link_share, operator_times, width
-from ..errors import Infeasible, RangeError, SimError, unknown
+from ..errors import Infeasible, RangeError, SimError, clip, unknown
 from ..models import model as named
 from ..result import Result, Term, total
 from ..serving import RESERVE
@@ -144,7 +144,8 @@ class StepClock:
     def seconds(self, decoding, cached, chunks):
         """decoding sequences that attend to `cached` tokens together, and chunks (new tokens, tokens before them)."""
         rows = decoding + sum(n for n, _ in chunks)
-        time = self.rows[rows] + self.heads[decoding + len(chunks)] + self.launch * ((decoding > 0) + len(chunks)) + self.per_cached * cached
+        kernels = (decoding > 0) + len(chunks)
+        time = self.rows[rows] + self.heads[decoding + len(chunks)] + self.launch * kernels + self.per_cached * cached
         for n, before in chunks:
             time += self.per_pair * n * (before + (n + 1) / 2)
         return time
@@ -331,6 +332,8 @@ def simulate_serving(model, device, load, *, tp=1, replicas=1, router="least-loa
     """
     import simpy
 
+    if not isinstance(load, Requests):
+        raise SimError(f"load: got {clip(load)}; wanted what requests() makes, such as requests(1000, 20, prompt=512)")
     m, device = named(model), find(device)
     if getattr(m, "kind", "") != "decoder":
         raise SimError(f"simulate_serving: {m.title} is a {m.kind} model; wanted a decoder, such as 'llama-3.1-8b'")
