@@ -1883,9 +1883,9 @@ for features in (8, 64, 512):
     print(f"{features:8}   {slow * 1e6:7.2f} µs   {fast * 1e6:7.2f} µs   {slow / fast:6.2f}")
 
 # %% [markdown]
-# Finding `weight` in a registry, making a view for the transpose, choosing dtypes and shapes, and wrapping results
-# cost tens of microseconds a layer, whatever its size. For 512 features the product has nearly caught up. PyTorch
-# pays a toll of this kind too; to capture the calls once as a graph and to replay that is the way around it.
+# Finding `weight` in a registry, making a view for the transpose, choosing dtypes and shapes, and wrapping results cost
+# tens of microseconds a layer, whatever its size. For 512 features the product begins to catch up. PyTorch pays a toll
+# of this kind too; to capture the calls once as a graph and to replay that is the way around it.
 #
 # ## 12. Explain
 #
