@@ -1842,6 +1842,9 @@ for name, make in {
     print(f"{name:32}{fit(make):8.2f}{fit(make, 1.0):15.2f}{fit(make, 1.0, True):30.2f}")
 
 # %% [markdown]
+# Clipping bounds what a wild batch can do, and a rate that falls towards 0 averages out what is left. Without clipping
+# Adam suffers least, since it divides by the very size of these gradients.
+#
 # ## 10. What it costs
 #
 # An optimizer computes little and moves much. Estimate, lock, then measure.
