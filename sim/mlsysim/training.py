@@ -5,6 +5,7 @@ sequence, and dp = gpus / (tp pp cp) replicas share the batch. Ranks are laid ou
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -85,6 +86,14 @@ def loss(vocab, rows):
     """
     each = rows * vocab
     return Graph([Op("loss", "vector", flop=5 * each, reads=3 * each, writes=4 * each)])
+
+
+@lru_cache(maxsize=64)
+def passes(m, batch, tokens, context, tp, flash):
+    """Graphs of the layers and of the whole model, each forward and back, kept for the next layout with these shapes."""
+    shape = dict(batch=batch, tokens=tokens, context=context, tp=tp, flash=flash, logits="all")
+    layers, whole = m.graph(head=False, **shape), m.graph(**shape) + loss(m.vocab / tp, batch * tokens)
+    return layers, layers.backward(), whole, whole.backward()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,14 +193,10 @@ def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, in
                    ], "B"))  # fmt: skip
 
     # Work of one micro-batch: the layers of a stage, and the embedding and head that the last one has besides.
-    shape = dict(batch=micro_batch, tokens=rows, context=(tokens - rows) // 2, tp=tp, flash=flash)
-    layers = m.graph(head=False, logits="all", **shape)
-    whole = m.graph(logits="all", **shape) + loss(m.vocab / tp, micro_batch * rows)
-    back_layers, back_whole = layers.backward(), whole.backward()
+    layers, back_layers, whole, back_whole = passes(m, micro_batch, rows, (tokens - rows) // 2, tp, bool(flash))
 
     def work(device, graph):
-        times = operator_times(graph, device, precision)
-        return (times.seconds * graph.count).sum(axis=0)
+        return graph.over(operator_times(graph, device, precision).seconds)
 
     def step(device=device, on=on):
         ahead, behind = work(device, layers) / pp, work(device, back_layers) / pp
