@@ -98,9 +98,10 @@ def typed_in(path):
     source = Path(path).read_text(encoding="utf-8")
     lines, tree, found = source.splitlines(), ast.parse(source), []
     for node in tree.body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper() and _numbers(node.value):
-            if "#" not in " ".join(lines[node.lineno - 1:node.end_lineno]):
-                found.append(f"{path}:{node.lineno}: {node.targets[0].id} has a number without a source; say in a comment where it is from")
+        if isinstance(node, ast.Assign) and any(_numbers(node.value)) and "#" not in " ".join(lines[node.lineno - 1:node.end_lineno]):
+            target = ast.unparse(node.targets[0])
+            if target.isupper():
+                found.append(f"{path}:{node.lineno}: {target} has a number without a source; say in a comment where it is from")
     for function in ast.walk(tree):
         if isinstance(function, ast.FunctionDef | ast.Lambda):
             body = function.body if isinstance(function.body, list) else [function.body]

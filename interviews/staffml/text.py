@@ -1,7 +1,9 @@
 """Text with parameters as fields: "{layers} layers and {memory:B} of memory".
 
-What follows the colon is the unit to print in, or a number word such as `billion`. Parameters are printed exactly: the
-reader computes with what the answer uses. Figures, which only feedback and rubrics print, are rounded to three digits.
+What follows the colon is the unit to print in, a number word such as `billion`, or `plain` for a number without a unit.
+Parameters are in base units whatever they are printed in: a work of 2e9 prints as {work:GMAC}, "1 GMAC". They are
+printed exactly: the reader computes with what the answer uses. Figures, which only feedback and rubrics
+print, are rounded to three digits.
 """
 
 import inspect
@@ -11,8 +13,9 @@ import string
 
 from mlsysim import units
 
-_WORDS = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
+_WORDS = {"plain": 1, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
 _DIGITS = 6
+_PRECISION = re.compile(r"\b(?:fp|bf|tf|int)\d+\b")              # names, not numbers
 
 
 class TextError(ValueError):
@@ -26,7 +29,7 @@ def fields(text):
 
 def check(text):
     """Raise TextError if a number is typed into the text or a unit is unknown."""
-    typed = re.search(r"\d+", "".join(literal for literal, *_ in string.Formatter().parse(text)))
+    typed = re.search(r"\d+", _PRECISION.sub("", " ".join(literal for literal, *_ in string.Formatter().parse(text))))
     if typed:
         raise TextError(f"has the number {typed[0]} typed in: make it a parameter")
     for field, spec in _placeholders(text):
@@ -61,8 +64,8 @@ def show(name, value, spec=""):
     if not spec:
         raise TextError(f"{name} = {value!r} would be printed without a unit: write {{{name}:unit}}")
     if spec in _WORDS:
-        text = f"{value / _WORDS[spec]:.{_DIGITS}g} {spec}"
-        back = float(text.split()[0]) * _WORDS[spec]
+        text = _worded(value, spec, _DIGITS)
+        back = float(text.split()[0].replace(",", "")) * _WORDS[spec]
     else:
         text = units.format(value, spec, digits=_DIGITS)
         back = units.parse(text)[0]
@@ -75,7 +78,11 @@ def rounded(value, spec=""):
     """A figure as it stands in feedback: three digits."""
     if isinstance(value, str):
         return value
-    return f"{value / _WORDS[spec]:.3g} {spec}" if spec in _WORDS else units.format(value, spec)
+    return _worded(value, spec, 3) if spec in _WORDS else units.format(value, spec)
+
+
+def _worded(value, word, digits):
+    return f"{value:,.{2 * digits}g}" if word == "plain" else f"{value / _WORDS[word]:.{digits}g} {word}"
 
 
 def _placeholders(text):

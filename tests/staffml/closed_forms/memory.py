@@ -23,3 +23,22 @@ def _largest(fits):
     while fits(n + 1):
         n += 1
     return n
+
+
+def training_state(p):
+    """Sixteen bytes a parameter, counted one kind at a time."""
+    weights, gradients, optimizer = (p.params * b for b in (p.low, p.low, 3 * p.high))
+    whole = weights + gradients + optimizer
+    devices = 1
+    while devices * p.memory < whole:
+        devices += 1
+    twice = 1
+    while twice * p.memory < 2 * whole:
+        twice += 1
+    return {
+        "whole": (whole, {"no copy": weights + gradients + 2 * p.high * p.params, "weights only": weights,
+                          "no gradients": weights + optimizer}),
+        "first": (weights + gradients + optimizer / p.replicas, {
+            "all of it": whole / p.replicas, "gradients too": weights + (gradients + optimizer) / p.replicas, "nothing": whole}),
+        "devices": (devices, {"rounded down": devices - 1, "optimizer twice": twice}),
+    }

@@ -1,0 +1,13 @@
+"""Closed forms of the templates in power: the second path to every answer."""
+
+
+def duty_cycle(p):
+    energy = p.active * p.busy
+    duty = p.busy / p.period
+    power = duty * p.active + (1 - duty) * p.sleep
+    life = p.battery / power
+    return {
+        "energy": (energy, {"whole period": p.active * p.period, "milli twice": energy / 1000}),
+        "power": (power, {"no sleep": duty * p.active, "half and half": (p.active + p.sleep) / 2, "always on": p.active}),
+        "life": (life, {"always on": p.battery / p.active, "sleep alone": p.battery / p.sleep, "mWh as J": life / 3600}),
+    }
