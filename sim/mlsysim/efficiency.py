@@ -10,7 +10,7 @@ only; everything else is the shape of the operator and the figures of the device
 
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, reduce
 
 import numpy as np
 
@@ -118,7 +118,7 @@ def draw(device, busy):
     return idle + (full - idle) * np.minimum(busy, 1.0)
 
 
-def product_share(m, n, k, groups, cores, c, *, speed=1.0, bytes_per=2.0):
+def product_share(m, n, k, groups, cores, c, *, speed=1.0, bytes_per=2.0, tiles=TILES):
     """Share of the printed peak that a product of this shape reaches: best tile, whole waves, long enough inner dimension.
 
     m, n, k, groups broadcast; cores is how many tiles are worked on at a time. speed is the arithmetic rate over the
@@ -127,10 +127,10 @@ def product_share(m, n, k, groups, cores, c, *, speed=1.0, bytes_per=2.0):
     """
     inner, tile = c.inner * speed, c.tile * speed * bytes_per / 2.0
     m, n, k, groups = (np.asarray(x, float) for x in (m, n, k, groups))
-    rows, columns, area, harmonic = TILES.T.reshape(4, -1, *(1,) * max(m.ndim, n.ndim, k.ndim, groups.ndim))
-    tiles = np.ceil(m / rows) * np.ceil(n / columns) * groups
-    parts = np.maximum(np.floor(np.minimum(cores / tiles, k / SPLIT)), 1.0)
-    waves = np.ceil(tiles * parts / cores)
+    rows, columns, area, harmonic = tiles.T.reshape(4, -1, *(1,) * max(m.ndim, n.ndim, k.ndim, groups.ndim))
+    count = np.ceil(m / rows) * np.ceil(n / columns) * groups
+    parts = np.maximum(np.floor(np.minimum(cores / count, k / SPLIT)), 1.0)
+    waves = np.ceil(count * parts / cores)
     # the work of the product over what the cores could do while its waves last
     used = m * n * groups * parts / (waves * (cores * area))
     deep = k / (k + inner * parts)
@@ -181,10 +181,12 @@ def shares(graph, cores, c, speed, bytes_per):
     if last != asked:
         share = np.full(graph.flop.shape, c.compute)
         fast = np.where(graph.narrow, speed[1], speed[0])
-        if graph.shape:  # one product at a time: sizes that do not vary stay numbers, and all tiles of one fit a cache
+        if graph.shape:  # one product at a time: sizes that do not vary stay numbers; one tile at a time where they fill a cache
+            tiles = TILES[:, None] if share[0].size > 500 else TILES[None]
             for i in graph.products:
                 op = graph.ops[i]
-                share[i] = product_share(op.m, op.n, op.k, op.groups, cores, c, speed=fast[i], bytes_per=bytes_per)
+                share[i] = reduce(np.maximum, (product_share(op.m, op.n, op.k, op.groups, cores, c, speed=fast[i],
+                                                             bytes_per=bytes_per, tiles=t) for t in tiles))  # fmt: skip
         elif graph.products.size:
             sizes = graph.table[1:5, graph.products]  # m, n, k, groups
             share[graph.products] = product_share(*sizes, cores, c, speed=fast[graph.products], bytes_per=bytes_per)
