@@ -288,6 +288,8 @@ def test_reading_runs_no_code(tmp_path):
     assert not (tmp_path / "exploded").exists()
     with pytest.raises(TypeError, match="model/z is of type complex"):
         save_checkpoint(tmp_path / "new.npz", {"model": {"z": np.complex128(1j)}})
+    with pytest.raises(TypeError, match="model/a is an array of Python objects"):
+        save_checkpoint(tmp_path / "new.npz", {"model": {"a": np.array([None])}})
     with pytest.raises(TypeError, match="model/hook is of type function"):
         save_checkpoint(tmp_path / "new.npz", {"model": {"hook": leaves_of}})
     assert not (tmp_path / "new.npz").exists()
@@ -650,6 +652,8 @@ def test_arguments_that_make_no_sense_are_refused():
     for options, text in (({"accumulate": 0}, "accumulate"), ({"every": 2}, "checkpoint="), ({"every": 0, "checkpoint": "x"}, "every")):
         with pytest.raises(ValueError, match=text):
             trainer_of(**options)
+    with pytest.raises(FileNotFoundError, match="make the folder /nowhere first"):
+        trainer_of(checkpoint="/nowhere/last.npz")
     for options in ({"patience": 0}, {"min_delta": -1}, {"mode": "best"}):
         with pytest.raises(ValueError, match=str(list(options.values())[0])):
             EarlyStopping(**options)

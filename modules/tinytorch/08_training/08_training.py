@@ -1468,6 +1468,9 @@ def save_checkpoint(path, state):
     plain, arrays = split_arrays(state)
     if places_in(plain) != len(arrays):
         raise ValueError("two arrays of the state have one path: use keys without '/', and not the key '@array'")
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            raise TypeError(f"{name} is an array of Python objects, which only pickle can write: convert it to a number dtype")
     text = json.dumps({"format": FORMAT, "checksum": checksum(arrays), "state": plain})
     header = np.frombuffer(text.encode(), np.uint8)
     header = np.append(header, np.frombuffer(zlib.crc32(header).to_bytes(4, "little"), np.uint8))
@@ -1780,6 +1783,8 @@ class Trainer:
             raise ValueError(f"accumulate and every are at least 1, got {accumulate} and {every}")
         if every is not None and checkpoint is None:
             raise ValueError("every says how often a checkpoint is written: pass checkpoint=, its path, as well")
+        if checkpoint is not None and not os.path.isdir(folder := os.path.dirname(os.path.abspath(checkpoint))):
+            raise FileNotFoundError(f"checkpoints cannot be written to {checkpoint}: make the folder {folder} first")
         self.model, self.loss, self.optimizer, self.scheduler, self.scaler = model, loss, optimizer, scheduler, scaler
         self.metrics, self.accumulate, self.max_norm, self.count = dict(metrics or {}), accumulate, max_norm, count
         self.callbacks, self.checkpoint, self.every = list(callbacks), checkpoint, every
