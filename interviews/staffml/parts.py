@@ -95,7 +95,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Choice(Part):
-    """The number among those that its misconceptions lead to, each printed in the part's unit."""
+    """The number among those that its misconceptions lead to, each printed in the part's unit.
+
+    As a step of a chain it rests on the right values of the steps before: choices are printed before anybody answers.
+    """
 
     kind = "choice"
 
@@ -142,7 +145,9 @@ def interval_score(low, high, target):
     """Share of the points for an interval that should hold `target` nine times in ten: 0 to 1.
 
     The interval score on a scale of decades, (width + 2/0.1 times the distance by which it misses), from 1 for a
-    point that is right to 0 for two decades. Source: Gneiting, Raftery 2007, Strictly proper scoring rules, eq. 43.
+    point that is right to 0 for two decades. Clipped at 0, so an honest interval does best for somebody who is mostly
+    within a factor of two, and a narrower one for somebody who guesses wildly.
+    Source: Gneiting, Raftery 2007, Strictly proper scoring rules, eq. 43.
     """
     low, high, target = (math.log10(x) for x in (low, high, target))
     penalty = high - low + 2 / (1 - INTERVAL) * max(low - target, target - high, 0.0)

@@ -75,7 +75,7 @@ def form(part):
         return "the number of one choice"
     if kind == "design":
         return "in your own words, marked against a rubric"
-    unit = _UNITS.get(part["unit"], part["unit"])
+    unit = _UNITS.get(part["unit"], part["unit"]) if part["unit"] or not part["tolerance"] else "a number"
     if kind == "fermi":
-        return f"{unit if part['unit'] else 'a count'}, within a factor of {part['within']:g}"
+        return f"{unit}, within a factor of {part['within']:g}"
     return f"{unit}, {'to within {:g} %'.format(100 * part['tolerance']) if part['tolerance'] else 'exactly'}"

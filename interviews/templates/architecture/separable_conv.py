@@ -23,7 +23,7 @@ template = Template(
     derive={"title": lambda p: devices.device(p.board).title, "peak": lambda p: devices.device(p.board).rate("int8")},
     prompt="""
         A layer of an int8 network puts out {side} by {side} positions of {outputs} channels from {inputs} channels, with filters of
-        {kernel} by {kernel}. It runs on a {title} ({board}) with {peak:GOP/s} at best, of which the kernels reach {reached:%}.
+        {kernel} by {kernel}. It runs on one {title} ({board}) with {peak:GOP/s} at best, of which the kernels reach {reached:%}.
         A multiply-accumulate is two operations.""",
     parts=(
         Part("standard", "How many operations does a standard convolution need?", "FLOP", standard, ("10 kFLOP", "1 TFLOP"), (

@@ -24,7 +24,7 @@ template = Template(
             "bandwidth": lambda p: devices.device(p.gpu).bandwidth.value, "bytes_per": lambda p: 2},
     prompt="""
         {rows} rows of {width} numbers are multiplied by a square matrix of {width} by {width}, all in fp16, {bytes_per:B} a
-        number. A {card} ({gpu}) computes {peak:TFLOP/s} in fp16 without sparsity and reads or writes memory at
+        number. The {card} ({gpu}) computes {peak:TFLOP/s} in fp16 without sparsity and reads or writes memory at
         {bandwidth:TB/s}. Every number crosses the memory bus once.""",
     parts=(
         Part("intensity", "What is the arithmetic intensity of the product?", "FLOP/B", lambda p: flop(p) / traffic(p),

@@ -19,12 +19,12 @@ template = Template(
     space={"devices": (64, 128, 256, 512, 1024, 2048), "power": (400.0, 500.0, 700.0, 900.0), "time": tuple(86400.0 * d for d in
            (3, 5, 7, 10, 14, 21, 30)), "pue": (1.1, 1.2, 1.3, 1.56), "here": ("poland", "india", "china", "germany", "united-states"),
            "there": ("france", "sweden", "norway", "brazil", "canada")},
-    derive={"from_": lambda p: systems.site(p.here).title, "to": lambda p: systems.site(p.there).title,
+    derive={"from_": lambda p: p.here.replace("-", " ").title(), "to": lambda p: p.there.replace("-", " ").title(),
             "dirty": lambda p: systems.site(p.here).carbon.value * KWH, "clean": lambda p: systems.site(p.there).carbon.value * KWH},
     prompt="""
         A run keeps {devices} devices busy for {time:days}; with its share of the host each draws {power:W}. The building takes
-        {pue:plain} times the energy of its machines. Electricity emits {dirty:plain} grams of carbon dioxide equivalent a kWh in
-        {from_} and {clean:plain} in {to}.""",
+        {pue:plain} times the energy of its machines. In {from_} electricity emits {dirty:plain} grams of carbon dioxide
+        equivalent a kWh, in {to} {clean:plain} grams.""",
     parts=(
         Part("energy", "How much energy do the machines take?", "J", energy, ("1 GJ", "1e15 J"), (
             Misconception("one device", lambda p: energy(p) / p.devices, 0.25, "That is one device."),

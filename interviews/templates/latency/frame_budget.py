@@ -18,7 +18,7 @@ template = Template(
     derive={"title": lambda p: devices.device(p.board).title, "peak": lambda p: devices.device(p.board).rate("int8"),
             "bandwidth": lambda p: devices.device(p.board).bandwidth.value},
     prompt="""
-        A detector needs {work:GMAC} a frame in int8 and moves {traffic:MB} of weights and activations. It runs on a {title}
+        A detector needs {work:GMAC} a frame in int8 and moves {traffic:MB} of weights and activations. It runs on one {title}
         ({board}) with {peak:TOP/s} in int8, of which it reaches {efficiency:%}, and {bandwidth:GB/s} of memory bandwidth.
         Capture and drawing take {rest:ms} a frame more, one after the other with the network.""",
     parts=(

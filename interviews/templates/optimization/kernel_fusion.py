@@ -23,7 +23,7 @@ template = Template(
            "gpu": ("jetson-orin-nano", "jetson-orin-nx", "jetson-agx-orin", "jetson-agx-xavier")},
     derive={"title": lambda p: devices.device(p.gpu).title, "bandwidth": lambda p: devices.device(p.gpu).bandwidth.value},
     prompt="""
-        {operations} element-wise operations follow each other on a tensor of {elements:million} numbers, {bytes_per:B} each, on a
+        {operations} element-wise operations follow each other on a tensor of {elements:million} numbers, {bytes_per:B} each, on one
         {title} ({gpu}) whose memory moves {bandwidth:GB/s}. Each operation has one input and one output, and launching a kernel
         takes {launch:µs}, during which nothing else happens. Caches hold nothing of the tensor.""",
     parts=(

@@ -41,5 +41,5 @@ template = Template(
             Misconception("all of them", lambda p: p.size * pipeline.in_flight(p.stages, p.micro, schedule="gpipe"), 0.25,
                           "That is a pipeline that runs all forward passes first."),
             Misconception("one", lambda p: p.size, 0.0, "Others are under way before the first one comes back."),
-            Misconception("the last stage's view", lambda p: p.size * p.stages / 2, 0.0,
+            Misconception("half of the way", lambda p: p.size * p.stages / 2, 0.0,
                           "The first stage waits longest: for all stages and back.")))))

@@ -20,7 +20,7 @@ template = Template(
     derive={"title": lambda p: devices.device(p.phone).title, "bandwidth": lambda p: devices.device(p.phone).bandwidth.value},
     where=lambda p: size(p, bits(p)) < devices.device(p.phone).memory.value,
     prompt="""
-        A decoder of {params:billion} parameters runs on a {title} ({phone}), whose memory is read at {bandwidth:GB/s}. Weights are
+        A decoder of {params:billion} parameters runs on one {title} ({phone}), whose memory is read at {bandwidth:GB/s}. Weights are
         stored in {width} bits each, and every block of {block} weights has one scale of {scale} bits. Nothing else is read
         when it decodes for one user.""",
     parts=(

@@ -10,5 +10,5 @@ def pipeline_bubble(p):
     return {
         "idle": (idle, {"over the work": waiting / work, "both ends": 2 * idle, "micro over all": p.stages / p.micro / 2}),
         "step": (step, {"no bubble": work, "forward only": step / 3, "in turn": p.stages * work}),
-        "kept": (p.stages * p.size, {"all of them": p.micro * p.size, "one": p.size, "the last stage's view": p.size * p.stages / 2}),
+        "kept": (p.stages * p.size, {"all of them": p.micro * p.size, "one": p.size, "half of the way": p.size * p.stages / 2}),
     }
