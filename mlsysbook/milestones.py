@@ -152,7 +152,7 @@ def _main(script):
 
 def parser(name, title):
     made = argparse.ArgumentParser(prog=name, description=title)
-    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--seed", type=int, default=0, help="of data, starting values and order")
     made.add_argument("--mine", type=Path, metavar="FOLDER", help="run on the modules of the notebooks there")
     made.add_argument("--skip", action="append", default=[], metavar="MODULE", help="but take this module from the reference")
     made.add_argument("--control", choices=CONTROLS, help="a run that must fail")
