@@ -14,7 +14,7 @@ from . import app
 @app.command()
 def milestone(name: Annotated[str, typer.Argument(help="Milestone, such as xor or mlp; `list` shows them.")],
               mine: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Run on the modules of the notebooks in this folder (. is "
-                                                        "here), or one below; the others come from the reference.", show_default=False)] = None,
+                                                        "here) or one below; others come from the reference.", show_default=False)] = None,
               skip: Annotated[list[str] | None, typer.Option(metavar="MODULE", help="With --mine: take this module, such as autograd, from "
                                                              "the reference. Repeatable.")] = None,
               seed: Annotated[int, typer.Option(min=0, help="Of data, starting values and order.")] = 0,
