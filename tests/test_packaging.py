@@ -52,6 +52,15 @@ def test_the_version_is_the_same_wherever_it_stands(setup_cfg):
     assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
 
 
+def test_the_readme_lists_the_modules_of_the_catalogue():
+    from mlsysbook import catalogue
+
+    rows = re.findall(r"^\| (\d\d) (\w+) \|.*\| (\d+) \| (\d+) \|$", (ROOT / "README.md").read_text(), re.M)
+    modules = [a for a in catalogue.load(ROOT).assignments if a.part == "tinytorch"]
+    listed = [(a.notebook[:2], a.title.rpartition(" ")[2], f"{a.points:g}", str(a.minutes)) for a in modules]
+    assert rows == listed
+
+
 def test_licence_files_are_there(setup_cfg):
     for name in setup_cfg["metadata"]["license_files"].split():
         assert (ROOT / name).stat().st_size > 500
