@@ -163,11 +163,7 @@ def check(template: Annotated[str | None, typer.Argument(help="One template; all
 
 
 def _say(text, style):
-    if style == "question":
-        head, _, rest = text.partition("\n")
-        out.print(f"\n{text}" if rest else f"\n{head}", style="cyan")
-    else:
-        out.print(text, style=_STYLES.get(style))
+    out.print(f"\n{text}" if style == "question" else text, style=_STYLES.get(style))
 
 
 def _ask(prompt):
@@ -184,6 +180,7 @@ def _play(templates, confidence):
     from .pools import draws, variant
     from .practice import Practice
     from .round import Stopped, item
+    from .taxonomy import CHAPTERS
 
     done, points = 0, 0.0
     with Practice() as practice:
@@ -195,7 +192,8 @@ def _play(templates, confidence):
                 _, due = practice.record(template, draw, answers, seconds)
                 share = sum(a.share for a in answers) / len(answers)
                 done, points = done + 1, points + share
-                out.print(f"{100 * share:.0f} % in {seconds / 60:.1f} min; to be asked again {_when(due)}\n")
+                out.print(f"{100 * share:.0f} % in {seconds / 60:.1f} min; to be asked again {_when(due)}")
+                out.print("" if share > 1 - 1e-9 else f"to read: {template.chapter} {CHAPTERS.get(template.chapter, '')}\n")
         except (Stopped, EOFError):
             out.print("stopped; this item is not kept")
     out.print(f"{done} item{_s(done)}, {points:.2f} of {done} points")

@@ -32,12 +32,14 @@ class Problem:
         return [*super().__dir__(), *self.given]
 
     def __str__(self):
-        paragraphs = [textwrap.fill(paragraph, _WIDTH) for paragraph in self.prompt.split("\n\n")]
-        if self.table:
-            paragraphs.append(self.table_text())
-        return "\n\n".join([*paragraphs, "\n".join(self.question(i, part) for i, part in enumerate(self.parts.values(), 1))])
+        return self.scenario() + "\n\n" + "\n".join(self.question(i, part) for i, part in enumerate(self.parts.values(), 1))
 
     __repr__ = __str__
+
+    def scenario(self):
+        """The prompt and its table as text."""
+        paragraphs = [textwrap.fill(paragraph, _WIDTH) for paragraph in self.prompt.split("\n\n")]
+        return "\n\n".join([*paragraphs, self.table_text()] if self.table else paragraphs)
 
     def question(self, i, part):
         """Question number i as text, its choices below it."""

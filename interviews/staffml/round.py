@@ -27,9 +27,7 @@ def item(template, draw, p, *, say, ask, confidence=True, clock=time.monotonic):
     variant = baked(template, draw, p)
     problem, answers, start = Problem(variant), template.answers(p), clock()
     say(f"{template.title}  ({template.area}, {template.level}, {template.track}, about {template.minutes} min)", "bold")
-    say(problem.prompt, "")
-    if problem.table:
-        say(problem.table_text(), "table")
+    say(problem.scenario(), "")
     given, earlier, told = [], {}, []
     chain = any(part.steps for part in template.parts)
     for i, part in enumerate(template.parts, 1):
