@@ -34,6 +34,7 @@ def _chosen(area=None, level=None, track=None):
         line = value and complaint(what, value, known)
         if line:
             raise TemplateError(line)
+    _some()
     found = [t for t in map(load, names()) if area in (None, t.area) and level in (None, t.level) and track in (None, t.track)]
     if not found:
         asked = ", ".join(x for x in (area, level, track) if x)
@@ -45,9 +46,17 @@ def _s(count):
     return "" if count == 1 else "s"
 
 
+def _some():
+    from .template import FOLDER, TemplateError, names
+
+    if not names():
+        raise TemplateError(f"{FOLDER} holds no templates; install the course from its repository: make setup")
+
+
 def _named(name):
     from .template import load, names
 
+    _some()
     return [load(name)] if name else [load(n) for n in names()]
 
 

@@ -8,7 +8,7 @@ def flop(p):
 
 
 def traffic(p):
-    return 2 * (p.width * p.width + 2 * p.rows * p.width)       # two bytes a number: the matrix, the rows in and out
+    return p.bytes_per * (p.width * p.width + 2 * p.rows * p.width)     # the matrix, the rows in and out
 
 
 def seconds(p):
@@ -35,7 +35,7 @@ template = Template(
         Part("ridge", "From which intensity on is this card limited by arithmetic?", "FLOP/B", lambda p: bounds.ridge(p.gpu),
              ("50 FLOP/B", "1000 FLOP/B"), (
             Misconception("sparse", lambda p: 2 * bounds.ridge(p.gpu), 0.5, "That is the ridge of the sparse rate."),
-            Misconception("per number", lambda p: p.bytes_per * bounds.ridge(p.gpu) * 2, 0.25, "Count bytes, not numbers."))),
+            Misconception("MAC as FLOP", lambda p: bounds.ridge(p.gpu) / 2, 0.5, "The peak counts both halves of a multiply-add."))),
         Choice("time", "How long does the product take at least?", "s", seconds, ("1 µs", "100 ms"), (
             Misconception("both in turn", lambda p: flop(p) / p.peak + traffic(p) / p.bandwidth, 0.5,
                           "Arithmetic and traffic overlap; the slower one decides."),

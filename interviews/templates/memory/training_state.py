@@ -4,6 +4,8 @@ import math
 from mlsysim import devices, training
 from staffml import Misconception, Part, Template
 
+ALL = 3     # ZeRO stage 3 splits weights, gradients and optimizer state: Rajbhandari et al. 2020, figure 1
+
 
 def state(p, stage):
     return sum(training.state_bytes(p.params, dp=p.replicas, zero=stage))
@@ -32,7 +34,7 @@ template = Template(
             Misconception("weights only", lambda p: p.low * p.params, 0.0, "Gradients and optimizer state are far larger."),
             Misconception("no gradients", lambda p: whole(p) - p.low * p.params, 0.5, "Gradients are kept as well."))),
         Part("first", "And when only the optimizer state is split over the replicas?", "B", lambda p: state(p, 1), ("1 GB", "1 TB"), (
-            Misconception("all of it", lambda p: state(p, 2 + 1), 0.25, "Weights and gradients stay whole at this stage."),
+            Misconception("all of it", lambda p: state(p, ALL), 0.25, "Weights and gradients stay whole at this stage."),
             Misconception("gradients too", lambda p: state(p, 2), 0.5, "Gradients stay whole at this stage."),
             Misconception("nothing", whole, 0.0, "The optimizer state is split."))),
         Part("devices", "How many devices does the state need at least when all of it is split evenly?", "",

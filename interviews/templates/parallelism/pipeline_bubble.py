@@ -7,8 +7,8 @@ def idle(p):
     return pipeline.bubble(p.stages, p.micro)
 
 
-def step(p):
-    return pipeline.pipeline(p.forward, 2 * p.forward, stages=p.stages, micro_batches=p.micro).seconds
+def step(p, backward=2):
+    return pipeline.pipeline(p.forward, backward * p.forward, stages=p.stages, micro_batches=p.micro).seconds
 
 
 def kept(p):
@@ -35,7 +35,7 @@ template = Template(
             tol=0.01),
         Part("step", "How long does a step take?", "s", step, ("50 ms", "60 s"), (
             Misconception("no bubble", lambda p: step(p) * (1 - idle(p)), 0.25, "You left out filling and draining."),
-            Misconception("forward only", lambda p: step(p) / (1 + 2), 0.25, "The backward pass takes twice as long again."),
+            Misconception("forward only", lambda p: step(p, backward=0), 0.25, "The backward pass takes twice as long again."),
             Misconception("in turn", lambda p: p.stages * step(p) * (1 - idle(p)), 0.0, "Stages work at the same time."))),
         Choice("kept", "How much do the activations take that the first stage keeps at most?", "B", kept, ("0.5 GB", "100 GB"), (
             Misconception("all of them", lambda p: p.size * pipeline.in_flight(p.stages, p.micro, schedule="gpipe"), 0.25,

@@ -12,7 +12,7 @@ def size(p, bits):
 
 
 template = Template(
-    title="Quantized weights on a phone", area="precision", topic="quantization-fundamentals", track="mobile", level="L3",
+    title="Quantized weights on phones and tablets", area="precision", topic="quantization-fundamentals", track="mobile", level="L3",
     chapter="V1-10", minutes=10,
     space={"params": (0.5e9, 1e9, 1.5e9, 1.7e9, 2e9, 2.6e9, 2.8e9, 3e9, 3.2e9, 3.8e9, 4e9, 7e9, 8e9),
            "width": (2, 3, 4), "scale": (8, 16, 32), "block": (16, 32, 64),

@@ -24,7 +24,7 @@ template = Template(
     parts=(
         Part("mtbf", "What is the mean time between failures of the job?", "s", lambda p: p.each / p.devices, ("10 min", "20 days"), (
             Misconception("one device", lambda p: p.each, 0.0, "Any of the devices stops the job."),
-            Misconception("half", lambda p: p.each / p.devices / 2, 0.25, "The mean time is not half of the interval."))),
+            Misconception("half", lambda p: p.each / p.devices / 2, 0.25, "Failures at random halve nothing: their rates add up."))),
         Part("interval", "After how much work should it write a checkpoint, to first order?", "s", interval, ("1 min", "3 days"), (
             Misconception("no two", lambda p, mtbf: interval(p, mtbf) / 2**0.5, 0.5, "On average half an interval is lost, hence the two."),
             Misconception("half the time", lambda p, mtbf: mtbf / 2, 0.0, "That loses far more than the writes cost."),

@@ -8,7 +8,7 @@ def roofline(p):
     ridge = p.peak / p.bandwidth
     return {
         "intensity": (intensity, {"per number": 2 * intensity, "per bit": intensity / 8}),
-        "ridge": (ridge, {"sparse": 2 * ridge, "per number": 4 * ridge}),
+        "ridge": (ridge, {"sparse": 2 * ridge, "MAC as FLOP": ridge / 2}),
         "time": (max(compute, memory), {"both in turn": compute + memory, "the faster": min(compute, memory),
                                         "MAC as FLOP": max(compute, memory) / 2}),
     }
