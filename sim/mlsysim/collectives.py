@@ -46,8 +46,12 @@ def _double_tree(size, n, bandwidth, latency):
 
 
 def _in_switch(size, n, bandwidth, latency):
-    """The switch adds: a device sends its tensor once and receives the sum once, at the same time."""
-    return np.where(n > 1, 2 * latency + size / bandwidth, 0.0)
+    """The switch adds for each device the n-th part that the device asks for, and copies that sum to all.
+
+    A device sends its tensor to be added and its part of the sum to be copied, and receives that part and all sums:
+    size (1 + 1/n) either way, both ways at the same time.
+    """
+    return np.where(n > 1, 2 * latency + size * (1 + 1 / n) / bandwidth, 0.0)
 
 
 _ALL_REDUCE = dict(zip(ALGORITHMS, (_ring, _tree, _double_tree, _in_switch), strict=True))
@@ -70,6 +74,9 @@ def all_reduce(size, devices, bandwidth, *, latency=0.0, algorithm="ring"):
 # A library sends short messages with flags beside the data, which is quick to start and wastes rate, long ones without:
 # share of the rate, and latency inside a node and across nodes over that of the quickest. The middle one needs NVLink.
 PROTOCOLS = ((0.5, 1.0, 1.0), (120 / 128, 3.2, np.inf), (1.0, 5.7, 5.2))
+# Where the switch of a node adds, the library reckons with this share of the link's rate: an efficiency of the generation,
+# and all channels (16, 24) but one. Source: NVIDIA NCCL, src/graph/tuning.cc, src/transport/nvls.cc.
+IN_SWITCH = {"nvidia-hopper": 0.85 * 15 / 16, "nvidia-blackwell": 0.74 * 23 / 24}
 
 
 def library_all_reduce(size, devices, bandwidth, *, latency=0.0):
@@ -129,7 +136,7 @@ def hierarchical_all_reduce(size, inner, outer, inner_bandwidth, outer_bandwidth
     if inside == "ring":
         near = 2 * all_gather(each, inner, inner_bandwidth, latency=inner_latency)
     else:
-        near = all_reduce(each * (1 + 1 / inner), inner, inner_bandwidth, latency=inner_latency, algorithm="in-switch")
+        near = all_reduce(each, inner, inner_bandwidth, latency=inner_latency, algorithm="in-switch")
     across = all_reduce(each / inner, outer, outer_bandwidth, latency=outer_latency, algorithm=algorithm)
     seconds = near + across + (counts - 1) * np.maximum(near, across)
     return (seconds.min(axis=0) if pieces == "best" else seconds)[()]

@@ -82,7 +82,30 @@ def test_more_bytes_devices_or_latency_never_help_and_more_bandwidth_never_hurts
             return all_reduce(size, n, bandwidth, latency=latency, algorithm=algorithm) * (1 + 1e-12)
 
         assert time(size=size * more) >= time() / (1 + 1e-11) and time(latency=latency * more) >= time() / (1 + 1e-11)
-        assert time(bandwidth=bandwidth * more) <= time() * (1 + 1e-11) and time(n=n + 1) >= time() / (1 + 1e-11)
+        assert time(bandwidth=bandwidth * more) <= time() * (1 + 1e-11)
+        if algorithm != "in-switch" or n == 1:  # there each part is smaller with more devices
+            assert time(n=n + 1) >= time() / (1 + 1e-11)
+
+
+@pytest.mark.parametrize("n", [2, 3, 8, 72])
+def test_a_switch_that_adds_moves_each_tensor_and_one_part_more_whichever_way_it_is_asked_for(n):
+    size, bandwidth = n * 1e6, 1e9
+    out, back = np.zeros(n), np.zeros(n)
+    for owner in range(n):  # adds one part: all send theirs to the switch, the owner gets the sum and has it copied to all
+        out += size / n
+        back[owner] += size / n
+        out[owner] += size / n
+        back += size / n
+    flat = all_reduce(size, n, bandwidth, latency=1e-6, algorithm="in-switch")
+    assert flat == approx(2e-6 + out.max() / bandwidth) == approx(2e-6 + back.max() / bandwidth)
+    assert flat == approx(hierarchical_all_reduce(size, n, 1, bandwidth, 1.0, inner_latency=1e-6, inside="in-switch"))
+
+
+def test_a_library_reaches_less_of_a_link_when_the_switch_adds():
+    for node, share in (("dgx-h100", 0.85 * 15 / 16), ("dgx-b200", 0.74 * 23 / 24)):
+        on = cluster(node, nodes=1)
+        link = on.node.scale_up.per_direction.value * link_share("nvlink")
+        assert collective(on, "all-reduce", 1e12, algorithm="in-node-switch").seconds == approx(1.125e12 / link / share, rel=1e-3)
 
 
 def test_one_device_has_nothing_to_do():
@@ -275,8 +298,11 @@ def test_why_goes_from_latency_to_bandwidth_with_the_size():
 
 
 def test_switches_that_add_halve_what_the_cards_carry():
-    plain, helped = (collective(H100, "all-reduce", 1e11, algorithm=a).seconds for a in ("hierarchical", "in-switch"))
-    assert 1.8 < plain / helped < 2.2
+    ring, switch = (hierarchical_all_reduce(1e11, 8, 128, 1e13, 4e10, inside="in-switch", algorithm=a) for a in ("ring", "in-switch"))
+    assert 1.9 < ring / switch < 2
+    plain, helped = (collective(H100, "all-reduce", 1e11, algorithm=a) for a in ("hierarchical", "in-switch"))
+    assert plain.why().binding == "scale-out bandwidth" and helped.why().binding == "scale-up bandwidth"
+    assert 1.6 < plain.seconds / helped.seconds < 2
 
 
 def test_oversubscription_slows_all_to_all_but_no_ring_in_order():
