@@ -17,7 +17,7 @@ import numpy as np
 
 from ._check import amount
 from .devices import device as find
-from .efficiency import draw, operator_times, width
+from .efficiency import activation_width, draw, operator_times, width
 from .errors import RangeError, SimError, UnknownName, unknown
 from .graph import Graph
 from .models import model as named
@@ -119,7 +119,7 @@ def compress(workload, device, *, weights=None, activations=None, group=None, pr
     m, device = named(workload), find(device)
     batch = amount("batch", batch, "", least=1, whole=True)[()]
     arithmetic = activations or precision
-    one, dense = width(arithmetic, "activations"), width(precision)
+    one, dense, between = width(arithmetic, "activations"), width(precision), activation_width(m, arithmetic)
     held = one if cache is None else width(cache, "cache")
     each = width(weights or arithmetic, "weights") + (0.0 if group is None else SCALE / amount("group", group, "", least=1, whole=True))
     if pattern not in PATTERNS:
@@ -148,13 +148,13 @@ def compress(workload, device, *, weights=None, activations=None, group=None, pr
     outside = 0.0 if getattr(m, "experts", 0) else np.maximum(m.params - of_products, 0.0)  # embeddings, norms
     params = outside + (m.params - outside) * (left / of_products)
     tp = shape.get("tp", 1)
-    memory = params / tp * kept + m.cached(batch=batch, **shape) * held + graph.working * one
+    memory = params / tp * kept + m.cached(batch=batch, **shape) * held + graph.working * between
     title = f"{m.title}, compressed, on {device.title}"
     fits = require(memory <= device.storage, allow_infeasible, title, memory, device.storage)
 
     def run(**scale):
         """Seconds of one occurrence of each operator."""
-        bytes_of = dict(weights=kept, activations=one, cache=held)
+        bytes_of = dict(weights=kept, activations=between, cache=held)
         times = operator_times(graph, device.scaled(**scale) if scale else device, arithmetic, **bytes_of)
         seconds = times.seconds
         if two_of_four:

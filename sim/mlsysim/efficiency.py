@@ -151,11 +151,16 @@ class Times:
         return np.maximum(self.compute, self.memory) + self.launch
 
 
-def operator_times(graph, device, precision, *, weights=None, activations=None, cache=None):
+def activation_width(model, precision):
+    """Bytes of an activation between two operators: 16 bits at least in a decoder, whose norms and residuals keep them."""
+    return max(width(precision), 2.0) if getattr(model, "causal", False) else width(precision)
+
+
+def operator_times(graph, device, precision, *, weights=None, activations=None, cache=None, launch=1.0):
     """Times of every operator of a graph on a device.
 
     precision is that of the arithmetic; weights, activations and cache are bytes of one stored number, those of
-    `precision` where not given.
+    `precision` where not given. launch multiplies the calibrated time of a launch, for elasticities.
     """
     c, one, rate = constants(device.family), width(precision), device.rate(precision)
     traffic = graph.traffic(one if weights is None else weights, one if activations is None else activations, cache)
@@ -168,7 +173,7 @@ def operator_times(graph, device, precision, *, weights=None, activations=None, 
     sixteen = sixteen_bit_rate(device, precision)
     share = shares(graph, lanes(device), c, (rate / sixteen, by_hand / sixteen), one)
     compute = graph.flop / (peak.reshape(-1, *(1,) * len(graph.shape)) * share)
-    return Times(compute, traffic / (device.bandwidth.value * c.memory), c.launch, traffic)
+    return Times(compute, traffic / (device.bandwidth.value * c.memory), c.launch * launch, traffic)
 
 
 def shares(graph, cores, c, speed, bytes_per):

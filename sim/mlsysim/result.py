@@ -95,7 +95,7 @@ def largest(name, parts, unit="s", formula="", source=""):
 
 @dataclass(frozen=True)
 class Why:
-    """The limit that binds, its share in the logarithm of the headline, and every elasticity.
+    """The limit that binds, its share of the headline, and every elasticity.
 
     An elasticity of -0.9 for "memory bandwidth": one per cent more bandwidth gives 0.9 % less time.
     """
@@ -106,9 +106,8 @@ class Why:
 
     @property
     def share(self):
-        """How much of the sum of all elasticities the binding limit has, from 0 to 1."""
-        everything = sum(abs(e) for e in self.elasticities.values())
-        return abs(self.elasticities[self.binding]) / everything if everything else 0.0
+        """How much of the headline the binding limit has, from 0 to 1: what no knob reaches counts as the rest."""
+        return abs(self.elasticities[self.binding]) / max(1.0, sum(abs(e) for e in self.elasticities.values()))
 
     def __str__(self):
         lines = [f"{self.binding} binds {self.headline}; one per cent more of"]

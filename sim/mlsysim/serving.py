@@ -4,14 +4,14 @@ A request of `prompt` and `output` tokens is processed once as a prompt (prefill
 tp devices of one node share each product. Sources: Pope et al. 2023; Yu et al. 2022 (continuous batching).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ._check import amount, together
 from .collectives import library_all_reduce
 from .devices import device as find
-from .efficiency import constants, draw, link_share, operator_times, width
+from .efficiency import activation_width, constants, draw, link_share, operator_times, width
 from .errors import Infeasible, SimError
 from .models import model as named
 from .result import Result, Term, require, total
@@ -46,18 +46,19 @@ class Serving(Result):
 
 
 def step_seconds(model, device, *, batch, tokens, context, tp=1, precision="fp16", weights=None, cache=None, link=None,
-                 head="last", grouped=True):  # fmt: skip
+                 head="last", grouped=True, launch=1.0):  # fmt: skip
     """Seconds of one forward pass of `batch` sequences with `tokens` new tokens each on tp devices -> (operators, network)."""
     m = named(model)
     stored, held = (width(x or precision, name) for x, name in ((weights, "weights"), (cache, "cache")))
     graph = graph_of(m, batch=batch, tokens=tokens, context=context, tp=tp, logits=head, grouped=grouped)
-    times = operator_times(graph, device, precision, weights=stored, activations=max(width(precision), 2.0), cache=held)
+    times = operator_times(graph, device, precision, weights=stored, activations=activation_width(m, precision), cache=held,
+                           launch=launch)  # fmt: skip
     seconds = (times.seconds * graph.count).sum(axis=0)
     if tp == 1:
         return seconds, 0.0
     each, count = m.reduced(batch=batch, tokens=tokens)
     rate = link.per_direction.value * link_share(link.kind)
-    start = constants(device.family).launch  # a collective is a kernel too
+    start = constants(device.family).launch * launch  # a collective is a kernel too
     return seconds, count * (start + library_all_reduce(each * 2.0, tp, rate, latency=link.latency.value))
 
 
@@ -96,8 +97,8 @@ def serve(model, device, *, batch=1, prompt=512, output=128, tp=1, precision="fp
     fits = require(memory <= capacity, allow_infeasible, f"{m.title} with its requests on {tp} x {device.title}", memory, capacity)
     max_batch = np.floor(np.maximum(room, 0.0) / of_one)
 
-    def run(device=device, link=link):
-        common = dict(tp=tp, precision=precision, weights=weights, cache=cache, link=link, grouped=grouped)
+    def run(device=device, link=link, launch=1.0):
+        common = dict(tp=tp, launch=launch, precision=precision, weights=weights, cache=cache, link=link, grouped=grouped)
         first = step_seconds(m, device, batch=1, tokens=prompt, context=0, **common)
         together = np.clip(np.floor(PREFILL / prompt), 1, batch)
         prefills = sum(step_seconds(m, device, batch=together, tokens=prompt, context=0, **common)) * batch / together
@@ -112,13 +113,13 @@ def serve(model, device, *, batch=1, prompt=512, output=128, tp=1, precision="fp
     rate = batch * output / cycle
     busy = np.minimum(m.flop_per_token(prompt) * rate / (tp * device.rate(precision)) + of_weights / (tpot * device.bandwidth.value), 1.0)
 
-    def again(**scale):
-        (a, b), (c, d), _ = run(device.scaled(**scale))
+    def again(**changed):
+        (a, b), (c, d), _ = run(**changed)
         return a + b + (output - 1) * (c + d)
 
-    def slower_link(scale):
-        faster = 1 / scale
-        return work + net * faster + (output - 1) * (step + step_net * faster)
+    def quicker(s):
+        rate, wait = link.per_direction, link.latency
+        return replace(link, per_direction=replace(rate, value=rate.value * s), latency=replace(wait, value=wait.value / s))
 
     return Serving(
         seconds=seconds[()], ttft=ttft[()], tpot=tpot[()], rate=rate[()], requests=(rate / output)[()], memory=memory[()],
@@ -129,6 +130,9 @@ def serve(model, device, *, batch=1, prompt=512, output=128, tp=1, precision="fp
             total("decode", [Term("operators", (output - 1) * step, formula="(output - 1) x one step of the batch"),
                              Term("all-reduces", (output - 1) * step_net, formula="two a layer")]),
         ]),
-        knobs={"compute": lambda s: again(peak=s), "memory bandwidth": lambda s: again(bandwidth=s)}
-        | ({"network": slower_link} if tp > 1 else {}),
+        knobs={
+            "compute": lambda s: again(device=device.scaled(peak=s)),
+            "memory bandwidth": lambda s: again(device=device.scaled(bandwidth=s)),
+            "launch": lambda s: again(launch=1 / s),
+        } | ({"network": lambda s: again(link=quicker(s))} if tp > 1 else {}),
     )  # fmt: skip

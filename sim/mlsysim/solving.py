@@ -7,7 +7,7 @@ import numpy as np
 
 from ._check import amount, together
 from .devices import device as find
-from .efficiency import draw, operator_times, width
+from .efficiency import activation_width, draw, operator_times, width
 from .errors import SimError
 from .graph import Graph
 from .models import model as named
@@ -52,7 +52,8 @@ def solve(workload, device, *, batch=1, precision="fp16", weights=None, cache=No
 
     workload is a model, its name, or a Graph; batch and shape (tokens, context ... whatever the model's graph takes) may
     be arrays and broadcast. precision is that of the arithmetic, weights and cache the precisions they are stored in,
-    the same if not given: solve("llama-3.1-8b", "h100", batch=8, tokens=1, context=4096, weights="int4").
+    the same if not given: solve("llama-3.1-8b", "h100", batch=8, tokens=1, context=4096, weights="int4"). Activations of
+    a decoder keep 16 bits at least.
 
     Raises Infeasible if it does not fit the memory, UnknownName, RangeError.
     """
@@ -64,20 +65,21 @@ def solve(workload, device, *, batch=1, precision="fp16", weights=None, cache=No
     if isinstance(workload, Graph):
         if shape:
             raise SimError(f"a Graph has its shape already; {', '.join(shape)} cannot be given with it")
-        graph, params, cached = workload, workload.total("weights"), workload.total("cache")
+        graph, params, cached, between = workload, workload.total("weights"), workload.total("cache"), one
     else:
         model = named(workload)
+        between = activation_width(model, precision)
         together(batch=batch, **shape)
         if "tp" in shape:
             shape["tp"] = int(amount("tp", shape["tp"], "", least=1, whole=True))
         graph = graph_of(model, batch=batch, **shape)
         params, cached = model.params, model.cached(batch=batch, **shape)
-    memory = params / shape.get("tp", 1) * stored + cached * held + graph.working * one
+    memory = params / shape.get("tp", 1) * stored + cached * held + graph.working * between
     fits = require(memory <= device.storage, allow_infeasible, f"{graph.title} on {device.title}", memory, device.storage)
 
     def run(**scale):
         changed = device.scaled(**scale) if scale else device
-        return operator_times(graph, changed, precision, weights=stored, cache=held)
+        return operator_times(graph, changed, precision, weights=stored, activations=between, cache=held)
 
     times = run()
     count = graph.count

@@ -195,17 +195,17 @@ def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, in
     # Work of one micro-batch: the layers of a stage, and the embedding and head that the last one has besides.
     layers, back_layers, whole, back_whole = passes(m, micro_batch, rows, (tokens - rows) // 2, tp, bool(flash))
 
-    def work(device, graph):
-        return graph.over(operator_times(graph, device, precision).seconds)
+    def step(device=device, on=on, launch=1.0):
+        def work(graph):
+            return graph.over(operator_times(graph, device, precision, launch=launch).seconds)
 
-    def step(device=device, on=on):
-        ahead, behind = work(device, layers) / pp, work(device, back_layers) / pp
+        ahead, behind = work(layers) / pp, work(back_layers) / pp
         again = {"none": 0.0, "selective": 0.0 if flash else 0.1 * ahead, "full": ahead}[recompute]
-        head = work(device, whole) + work(device, back_whole) - (ahead + behind) * pp
+        head = work(whole) + work(back_whole) - (ahead + behind) * pp
         # tensor parallelism: two all-reduces a layer each way, and again when the layer is computed again
         each, count = m.reduced(batch=micro_batch, tokens=rows)
         near = links(on, tp, 1)
-        start = constants(device.family).launch  # a collective is a kernel too
+        start = constants(device.family).launch * launch  # a collective is a kernel too
         reduce = start + library_all_reduce(each * 2.0, tp, near.bandwidth, latency=near.latency) if tp > 1 else 0.0
         tensor = reduce * count / pp * (3 if recompute == "full" else 2)
         # context parallelism: keys and values go round the ring while attention works on those that are here
@@ -260,13 +260,15 @@ def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, in
         knobs={
             "compute": lambda s: step(device.scaled(peak=s))[0],
             "memory bandwidth": lambda s: step(device.scaled(bandwidth=s))[0],
-            "scale-up network": lambda s: step(on=_faster(on, scale_up=s))[0],
-            "scale-out network": lambda s: step(on=_faster(on, scale_out=s))[0],
+            "launch": lambda s: step(launch=1 / s)[0],
+            "scale-up network": lambda s: step(on=faster(on, scale_up=s))[0],
+            "scale-out network": lambda s: step(on=faster(on, scale_out=s))[0],
         },
     )  # fmt: skip
 
 
-def _faster(on, **scales):
+def faster(on, **scales):
+    """The cluster with the rate of a fabric multiplied, for elasticities: scale_up=, scale_out=."""
     new = {}
     for which, scale in scales.items():
         fabric = getattr(on.node, which)

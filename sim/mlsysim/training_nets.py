@@ -13,7 +13,7 @@ from .models import model as named
 from .models.nets import Net
 from .result import Result, Term, require, total
 from .systems import cluster, find_cluster
-from .training import links
+from .training import faster, links
 
 LAYOUTS = ("nhwc", "nchw")
 MATRIX = ("tf32", "fp16", "bf16", "fp8", "int8")  # done by matrix units, which want channels innermost
@@ -72,13 +72,13 @@ def train_net(model, on, *, batch, precision="fp16", layout=None, optimizer=20.0
     device = node.device
     fits = require(memory <= device.memory.value, allow_infeasible, f"training {m.title} on {device.title}", memory, device.memory.value)
 
-    def work(device, graph):
-        if graph is None:
-            return 0.0
-        return (operator_times(graph, device, precision).seconds * graph.count).sum(axis=0)
+    def step(device=device, on=on, launch=1.0):
+        def work(graph):
+            if graph is None:
+                return 0.0
+            return (operator_times(graph, device, precision, launch=launch).seconds * graph.count).sum(axis=0)
 
-    def step(device=device):
-        ahead, behind, copied = work(device, forward), work(device, back), 3.0 * work(device, copies)
+        ahead, behind, copied = work(forward), work(back), 3.0 * work(copies)
         update = m.params * optimizer / (device.bandwidth.value * constants(device.family).memory)
         group = links(on, gpus, 1, ring=True)
         grads = all_reduce(m.params * min(one, 4.0), gpus, group.bandwidth, latency=group.latency) if gpus > 1 else 0.0
@@ -96,7 +96,13 @@ def train_net(model, on, *, batch, precision="fp16", layout=None, optimizer=20.0
         seconds=seconds[()], rate=(batch / seconds)[()], flop=flop, traffic=traffic, memory=memory, capacity=device.memory.value,
         mfu=mfu, energy=power * seconds, feasible=fits,
         grow=lambda: total("step", [Term(name, value) for name, value in zip(names, spent, strict=True)]),
-        knobs={"compute": lambda s: sum(step(device.scaled(peak=s))), "memory bandwidth": lambda s: sum(step(device.scaled(bandwidth=s)))},
+        knobs={
+            "compute": lambda s: sum(step(device.scaled(peak=s))),
+            "memory bandwidth": lambda s: sum(step(device.scaled(bandwidth=s))),
+            "launch": lambda s: sum(step(launch=1 / s)),
+            "scale-up network": lambda s: sum(step(on=faster(on, scale_up=s))),
+            "scale-out network": lambda s: sum(step(on=faster(on, scale_out=s))),
+        },
     )  # fmt: skip
 
 

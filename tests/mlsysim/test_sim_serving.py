@@ -5,6 +5,7 @@ import pytest
 from pytest import approx
 
 from mlsysim import solve
+from mlsysim.compression import compress
 from mlsysim.devices import device
 from mlsysim.errors import Infeasible, RangeError, SimError, UnknownName
 from mlsysim.llm import kv_cache_bytes
@@ -40,6 +41,18 @@ def test_a_larger_batch_trades_time_per_token_for_throughput():
     s = serve(LLAMA, A100, batch=np.array([1, 2, 4, 8, 16, 32, 64]), prompt=512, output=128)
     assert (np.diff(s.tpot) >= 0).all() and (np.diff(s.rate) > 0).all()
     assert s[0].why().binding == "memory bandwidth"
+
+
+def test_launches_bind_a_small_model_split_over_cards():
+    why = serve("gpt-2", "h100", batch=1, prompt=8, output=100, tp=4).why()
+    assert why.binding == "launch" and sum(why.elasticities.values()) == approx(-1, abs=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp8"])
+def test_a_prompt_takes_the_same_time_whoever_is_asked(precision):
+    asked = dict(batch=1, precision=precision)
+    assert serve(LLAMA, "h100", prompt=2048, output=1, **asked).ttft == approx(solve(LLAMA, "h100", tokens=2048, **asked).seconds, rel=1e-9)
+    assert compress(LLAMA, "h100", tokens=2048, **asked).seconds == approx(solve(LLAMA, "h100", tokens=2048, **asked).seconds)
 
 
 def test_fewer_bits_a_weight_shorten_the_step_in_proportion_to_what_is_read():

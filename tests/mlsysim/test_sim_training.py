@@ -14,7 +14,9 @@ from mlsysim.errors import Infeasible, RangeError, SimError, UnknownName
 from mlsysim.layout import layouts
 from mlsysim.models import model
 from mlsysim.pipeline import bubble
+from mlsysim.result import Why
 from mlsysim.training import activation_bytes, state_bytes, train
+from mlsysim.training_nets import train_net
 
 H100 = cluster("dgx-h100", gpus=64)
 A100 = cluster("dgx-a100", gpus=1024)
@@ -159,6 +161,21 @@ def test_the_binding_limit_moves_from_compute_to_the_network_as_the_fabric_slows
     wide = dict(tp=1, zero=1, recompute="full", batch=64, tokens=2048)
     slow = train(LLAMA, faster(H100, far=0.01), **wide)
     assert slow.why().binding == "scale-out network" and "scale-out" in str(slow.why())
+
+
+def test_launches_bind_small_work_and_no_knob_counts_twice():
+    small = train_net("resnet-50", ("dgx-h100", 8), batch=8).why()
+    assert small.binding == "launch" and 0.7 < small.share <= 1
+    assert train_net("resnet-50", ("dgx-h100", 8), batch=8 * 512).why().binding == "memory bandwidth"
+    assert train("gpt-2", ("dgx-h100", 8), batch=8, tokens=32).why().elasticities["launch"] < -0.4
+    for why in (small, train(LLAMA, H100, tp=8, zero=1, **SMALL).why()):
+        assert -1.001 < sum(why.elasticities.values()) < -0.85
+
+
+def test_a_share_is_of_the_headline_even_where_the_knobs_reach_little_of_it():
+    assert Why("a", {"a": -0.1, "b": 0.0}, "seconds").share == 0.1
+    assert Why("a", {"a": -1.5, "b": 0.5}, "seconds").share == 0.75
+    assert Why("a", {"a": 0.0}, "seconds").share == 0
 
 
 def test_published_throughput_is_near():

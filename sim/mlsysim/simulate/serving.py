@@ -14,7 +14,7 @@ import numpy as np
 from .._check import amount
 from ..collectives import all_reduce
 from ..devices import device as find
-from ..efficiency import draw, link_share, operator_times, width
+from ..efficiency import activation_width, draw, link_share, operator_times, width
 from ..errors import Infeasible, RangeError, SimError, clip, unknown
 from ..models import model as named
 from ..result import Result, Term, total
@@ -116,7 +116,7 @@ class StepClock:
 
     def __init__(self, model, device, tp, precision, weights, cache, most_rows):
         stored, self.held = (width(x or precision, name) for x, name in ((weights, "weights"), (cache, "cache")))
-        one = max(width(precision), 2.0)
+        one = activation_width(model, precision)
         rows = np.arange(1, most_rows + 1)
         graph = model.graph(batch=rows, tokens=1, context=0, tp=tp)
         head = np.array([op.name == "head" for op in graph.ops])
