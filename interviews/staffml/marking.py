@@ -2,6 +2,7 @@
 
 Text that cannot be read is no wrong answer: it raises Unreadable, and the student writes it again. A step of a chain
 that does not agree with the key is judged once more with the student's own earlier values (carry-forward marking).
+What is simply wrong is looked through for common slips (slips.py), which earn nothing.
 """
 
 import re
@@ -11,6 +12,7 @@ from mlsysim import units
 from mlsysim.errors import clip
 
 from .parts import Choice, Design, Diagnosis, Fermi, interval_score
+from .slips import slip
 from .text import render
 
 _ESTIMATE = 2 / 3                       # of the points of an estimate with an interval; the interval has the rest
@@ -102,7 +104,10 @@ def _against(template, p, part, value, before):
     for m in part.misconceptions:
         if part.near(value, wrong[m.name]):
             return Mark(max(m.credit, score), render(m.why, p, template.figures), m.name, value)
-    return Mark(score, "Off by less than a factor of ten." if isinstance(part, Fermi) and score else "", value=value)
+    if isinstance(part, Fermi):
+        return Mark(score, "Off by less than a factor of ten." if score else "", value=value)
+    name, why = slip(part, value, target) or ("", "")
+    return Mark(score, why, name, value)
 
 
 def _carried(template, p, part, value, before, own):

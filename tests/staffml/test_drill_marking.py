@@ -12,6 +12,7 @@ from staffml import Choice, Design, Diagnosis, Fermi, Mark, Misconception, Part,
 from staffml.marking import read, read_interval
 from staffml.parts import computed, interval_score
 from staffml.pools import draws, variant
+from staffml.slips import slip
 from staffml.template import names
 
 NAMES = names()
@@ -95,8 +96,27 @@ def test_gib_and_gb_are_told_apart_and_commas_and_exponents_are_read():
     right = ("40 GB", "40,000 MB", "40,000,000,000 B", "4e10 B", "4E+10 byte", "40e9 B", "37.25 GiB", "320 Gbit", "40_000 MB", "0.04 TB")
     for text in right:
         assert mark(template, p, "all", text).share == 1, text
-    for text in ("40 GiB", "37.25 GB", "4e9 B", "320 GB", "-40 GB", "0 B", "41 GB"):
+    for text in ("-40 GB", "0 B", "41 GB", "56 GB"):
         assert mark(template, p, "all", text) == Mark(0.0, value=read(template.part("all"), text)), text
+
+
+@pytest.mark.parametrize("text, name, why", [
+    ("40 GiB", "GiB and GB", "1.074 times too large: a GiB has 1024 MiB, a GB 1000 MB."), ("37.25 GB", "GiB and GB", "1.074 times too small"),
+    ("320 GB", "bits and bytes", "8 times too large"), ("5 GB", "bits and bytes", "8 times too small: a byte has eight bits."),
+    ("4 GB", "power of ten", "10 times too small: look at the prefixes."), ("40 TB", "power of ten", "1,000 times too large"),
+    ("80 GB", "factor of two", "2 times too large"), ("20 GB", "factor of two", "2 times too small"),
+])
+def test_common_slips_are_named_and_earn_nothing(text, name, why):
+    found = mark(CHAIN, P, "all", text)
+    assert (found.share, found.mistake) == (0.0, name) and found.why.startswith(why)
+
+
+def test_a_slip_never_stands_in_for_the_answer_or_a_misconception():
+    assert mark(CHAIN, P, "all", "2 GB").mistake == "one"                   # a twentieth, and one item
+    assert mark(CHAIN, P, "time", "480 s").mistake == "hours and seconds"
+    assert mark(CHAIN, P, "all", "40 GB") == Mark(1.0, value=4e10)
+    wide = Part("n", "How many?", "B", lambda p: 100.0, ("1 B", "1 kB"), tol=0.15)
+    assert slip(wide, 107.4, 100.0) is None                                 # GiB and GB are alike at 15 %
 
 
 @pytest.mark.parametrize("text", ["", "  ", None, "nan", "NaN GB", "inf", "-inf GB", "1e999 GB", "forty GB", "GB", "40", "40 s", "40 GBs",
