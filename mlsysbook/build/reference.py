@@ -4,6 +4,7 @@ Only trusted text runs here. Measuring cells (`show`) are left out, so that load
 """
 
 import linecache
+import sys
 import traceback
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
@@ -19,9 +20,15 @@ from .source import grade_ids, read
 _SLIPS = ("NameError", "UnboundLocalError", "NotImplementedError", "ImportError", "ModuleNotFoundError", "RecursionError")
 
 
+_SHARED = ("tinytorch._ext.", "tinytorch.backend.")
+
+
 @dataclass
 class Reference:
-    """A loaded author source. `checks` by name (CheckSpec), `hidden` and `keys` by name (functions), `pool` (list of dict)."""
+    """A loaded author source. `checks` by name (CheckSpec), `hidden` and `keys` by name (functions), `pool` (list of dict).
+
+    `modules` are the copies of the framework's modules that it runs on.
+    """
 
     assignment: object
     cells: list
@@ -32,6 +39,7 @@ class Reference:
     predictions: dict = field(default_factory=dict)
     pool: list = field(default_factory=list)
     course: str = ""
+    modules: dict = field(default_factory=dict, repr=False)
 
     @property
     def items(self):
@@ -45,21 +53,23 @@ class Reference:
 
     def key(self, name, v):
         """The Key of answer `name` for variant v."""
-        made = self.keys[name](v)
+        with apart(self.modules):
+            made = self.keys[name](v)
         if not isinstance(made, Key):
             raise self.cell("key", name).error(f"key(v) must return a Key, got {type(made).__name__}")
         return made
 
     def hidden_cases(self, name, rng):
         """Hidden cases of check `name` drawn from a generator -> list of Case, the core behaviour first."""
-        cases = list(self.hidden[name](rng))
+        with apart(self.modules):
+            cases = list(self.hidden[name](rng))
         if not cases or any(c.behaviour == WORKED for c in cases):
             raise self.cell("hidden", name).error("cases(rng) must yield cases, each with a behaviour")
         return cases
 
     def outcomes(self, name, cases):
         """What the reference does on each case -> list of JSON-able outcomes. A slip of its author is a SourceError."""
-        with quiet(_Collector(self)):
+        with quiet(_Collector(self)), apart(self.modules):
             made = [run_case(self.checks[name].call, c) for c in cases]
         for c, outcome in zip(cases, made, strict=True):
             if outcome.get("raised", [""])[0] in _SLIPS:
@@ -111,6 +121,29 @@ def quiet(handler):
         mode.handler = before
 
 
+@contextmanager
+def apart(modules):
+    """Run a block on copies of the framework's modules that nobody else has: `modules`, and those that it imports.
+
+    A module such as autograd installs itself into the classes of earlier ones, and so does its notebook. What one reference
+    installs must not reach another in the same process. Compiled kernels, which load once in a process, stay shared.
+    """
+    def own():
+        return {n: m for n, m in sys.modules.items() if (n + ".").startswith("tinytorch.") and not (n + ".").startswith(_SHARED)}
+
+    outside = own()
+    for name in outside:
+        del sys.modules[name]
+    sys.modules.update(modules)
+    try:
+        yield
+    finally:
+        modules.update(own())
+        for name in own():
+            del sys.modules[name]
+        sys.modules.update(outside)
+
+
 def load(course, assignment, author=None, pool=None):
     """Read and run the author source of `assignment` -> Reference. Raises SourceError at file:line.
 
@@ -119,7 +152,7 @@ def load(course, assignment, author=None, pool=None):
     """
     ref = Reference(assignment, read(author or assignment.author_source), pool=pool or [], course=course.id)
     ns = {"__name__": "__main__", "Key": Key, "Mistake": Mistake}
-    with quiet(_Collector(ref)):
+    with quiet(_Collector(ref)), apart(ref.modules):
         for cell in ref.cells:
             if cell.kind in ("markdown", "rubric", "show"):
                 continue

@@ -398,12 +398,12 @@ def test_a_sequential_loader_keeps_order_and_samplers_may_repeat():
 def test_waiting_is_shared_by_workers():
     def seconds(workers):
         begin = time.perf_counter()
-        for _ in DataLoader(Numbers(24, 0.02), 2, workers=workers):
+        for _ in DataLoader(Numbers(24, 0.05), 2, workers=workers):
             pass
         return time.perf_counter() - begin
 
     alone = seconds(0)
-    assert min(seconds(3) for _ in range(3)) < 0.8 * alone  # a third if nothing else runs
+    assert min(seconds(3) for _ in range(5)) < 0.9 * alone  # a third if nothing else runs
 
 
 # What goes wrong
