@@ -11,6 +11,7 @@ from .efficiency import activation_width, draw, operator_times, width
 from .errors import SimError
 from .graph import Graph
 from .models import model as named
+from .models.nets import Net
 from .result import Result, Term, largest, require, total
 
 
@@ -47,6 +48,14 @@ def graph_of(model, **shape):
         return model.graph(**shape)
 
 
+def refuse_microcontroller(model, device):
+    """Raises SimError where cycles of kernels are known: they say more of a microcontroller than tiles and waves do."""
+    from .tinyml import CORES
+
+    if device.family in ("cortex-m", "xtensa", "avr") or any(device.name in core.devices for core in CORES.values()):
+        raise SimError(f"device: {device.title} has no tiles to fill; tinyml.predict({model.name!r}, {device.name!r}) counts its cycles")
+
+
 def solve(workload, device, *, batch=1, precision="fp16", weights=None, cache=None, allow_infeasible=False, **shape):
     """Time, memory and energy of one pass of a workload on one device -> Solution.
 
@@ -55,7 +64,8 @@ def solve(workload, device, *, batch=1, precision="fp16", weights=None, cache=No
     the same if not given: solve("llama-3.1-8b", "h100", batch=8, tokens=1, context=4096, weights="int4"). Activations of
     a decoder keep 16 bits at least.
 
-    Raises Infeasible if it does not fit the memory, UnknownName, RangeError.
+    Raises Infeasible if it does not fit the memory, UnknownName, RangeError, SimError for a network on a microcontroller,
+    which is tinyml.predict's.
     """
     device = find(device)
     one = width(precision)
@@ -68,6 +78,8 @@ def solve(workload, device, *, batch=1, precision="fp16", weights=None, cache=No
         graph, params, cached, between = workload, workload.total("weights"), workload.total("cache"), one
     else:
         model = named(workload)
+        if isinstance(model, Net) and device.tier == "tiny":
+            refuse_microcontroller(model, device)
         between = activation_width(model, precision)
         together(batch=batch, **shape)
         if "tp" in shape:

@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytest import approx
 
+from mlsysim.bounds import roofline
 from mlsysim.devices import device, devices
 from mlsysim.errors import Infeasible, RangeError, SimError, UnitError, UnknownName
 from mlsysim.models import model
 from mlsysim.models.nets import Net, Stack
 from mlsysim.models.tiny import _PERSON, separable
+from mlsysim.solving import solve
 from mlsysim.tinyml import CORES, battery_life, core_of, predict
 
 L4, H7 = "stm32l4r5", "stm32h7a3"
@@ -125,6 +127,17 @@ def test_energy_is_draw_times_time_and_unknown_where_the_draw_is():
 def test_the_elasticities_of_the_two_limits_add_to_one():
     why = predict("autoencoder", L4).why()
     assert sum(why.elasticities.values()) == approx(-1, abs=1e-3) and why.binding == "instructions per second"
+
+
+def test_only_one_model_answers_for_a_microcontroller():
+    for name in ("stm32l4r5", "esp32-s3", "atmega2560", "ethos-u55-128"):
+        with pytest.raises(SimError, match=f"tinyml.predict\\('ds-cnn', '{name}'\\)"):
+            solve("ds-cnn", name, precision="int8", allow_infeasible=True)
+        with pytest.raises(SimError, match="tinyml.predict"):
+            solve("ds-cnn", device(name).scaled(peak=2), precision="int8", allow_infeasible=True)
+    assert solve("ds-cnn", "max78000", precision="int8").seconds > 0, "its kernels are not known"
+    assert solve("ds-cnn", "coral", precision="int8").seconds > 0
+    assert (roofline(1e6, 1e3, "stm32l4r5", precision="int8").seconds) > 0
 
 
 def test_arena_and_flash_are_limits():
