@@ -178,12 +178,16 @@ def cluster(of, *, gpus=None, nodes=None, topology="fat-tree", oversubscription=
 
 
 def find_cluster(on):
-    """A Cluster as it is, or the cluster that a pair of a node's name and a number of devices means."""
+    """A Cluster as it is, or the cluster that a pair of a node's name and a number of devices means.
+
+    The devices may be fewer than a node has: a part of one node, as if the rest were not there.
+    """
     if isinstance(on, Cluster):
         return on
     if not isinstance(on, tuple | list) or len(on) != 2:
         raise SimError(f"on: got {clip(on)}; wanted a Cluster, or a node's name and a number of devices: ('dgx-h100', 1024)")
-    return cluster(on[0], gpus=on[1])
+    of, gpus = node(on[0]), int(amount("gpus", on[1], "", least=1, whole=True))
+    return cluster(replace(of, count=min(gpus, of.count)), gpus=gpus)
 
 
 def storage_tier(name):

@@ -136,9 +136,10 @@ def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, in
           sequence_parallel=False, flash=True, precision="bf16", overlap=True, run_tokens=None, allow_infeasible=False):  # fmt: skip
     """One step of training `batch` sequences of `tokens` tokens on a Cluster -> Training.
 
-    on is a Cluster or (name of a node, number of devices). tp, pp, cp, ep: tensor, pipeline, context and expert
-    parallelism; interleave is model chunks a stage, zero and recompute as in state_bytes and activation_bytes. overlap:
-    gradients travel while the backward pass of the last micro-batch runs. run_tokens: the whole run, for its time.
+    on is a Cluster or (name of a node, number of devices, which may be fewer than it has). tp, pp, cp, ep: tensor,
+    pipeline, context and expert parallelism; interleave is model chunks a stage, zero and recompute as in state_bytes and
+    activation_bytes. overlap: gradients travel while the backward pass of the last micro-batch runs. run_tokens: the whole
+    run, for its time.
 
     batch may be an array. Raises Infeasible if a rank does not fit its memory, RangeError if a degree does not divide
     what it splits. Sources: Narayanan et al. 2021; Rajbhandari et al. 2020; Korthikanti et al. 2022.

@@ -12,7 +12,7 @@ from .graph import Graph, Op
 from .models import model as named
 from .models.nets import Net
 from .result import Result, Term, require, total
-from .systems import cluster, find_cluster
+from .systems import find_cluster
 from .training import faster, links
 
 LAYOUTS = ("nhwc", "nchw")
@@ -44,15 +44,15 @@ def conversions(graph):
 def train_net(model, on, *, batch, precision="fp16", layout=None, optimizer=20.0, overlap=True, allow_infeasible=False, **shape):
     """One step of training a Net or an encoder on `batch` inputs, all devices together -> NetTraining.
 
-    on is a Cluster or (name of a node, number of devices). Normalisation and activation are passes of their own, forward
-    and back. layout: "nhwc" or "nchw", the order of an image's numbers; frameworks use the second by default in fp32 and
-    tf32, and matrix units then copy every tensor there and back. optimizer is bytes read and written a parameter: fp32
-    weights, gradient and one moment. shape goes to the model's graph (tokens of an encoder).
+    on is a Cluster or (name of a node, number of devices, which may be fewer than it has). Normalisation and activation
+    are passes of their own, forward and back. layout: "nhwc" or "nchw", the order of an image's numbers; frameworks use the
+    second by default in fp32 and tf32, and matrix units then copy every tensor there and back. optimizer is bytes read and
+    written a parameter: fp32 weights, gradient and one moment. shape goes to the model's graph (tokens of an encoder).
 
     batch may be an array. Raises Infeasible if it does not fit the memory, RangeError if batch is no multiple of the devices.
     Sources: Goyal et al. 2017 (gradients travel during the backward pass); NVIDIA, Convolutional Layers User's Guide (layouts).
     """
-    m, on = named(model), find_part(on)
+    m, on = named(model), find_cluster(on)
     if getattr(m, "causal", False):
         raise SimError(f"train_net: {m.title} is a decoder; wanted a net or an encoder, or train()")
     layout = ("nhwc" if width(precision) <= 2 else "nchw") if layout is None else layout
@@ -104,22 +104,3 @@ def train_net(model, on, *, batch, precision="fp16", layout=None, optimizer=20.0
             "scale-out network": lambda s: sum(step(on=faster(on, scale_out=s))),
         },
     )  # fmt: skip
-
-
-def find_part(on):
-    """find_cluster, where the devices may be fewer than a node has."""
-    pair = isinstance(on, tuple | list) and len(on) == 2
-    return cluster_of(*on) if pair else find_cluster(on)
-
-
-def cluster_of(name, gpus):
-    """A Cluster of `gpus` devices, which may be fewer than a node has."""
-    from dataclasses import replace
-
-    from .systems import node
-
-    of = node(name)
-    gpus = int(amount("gpus", gpus, "", least=1, whole=True))
-    if gpus >= of.count:
-        return cluster(of, gpus=gpus)
-    return cluster(replace(of, count=gpus), nodes=1)

@@ -130,9 +130,8 @@ def _gemm(device, m, n, k, precision, launch=True):
 
 def _collective(on, size, algorithm="best"):
     from .topology import collective
-    from .training_nets import cluster_of
 
-    return collective(cluster_of(*on), "all-reduce", size, algorithm=algorithm)
+    return collective(on, "all-reduce", size, algorithm=algorithm)
 
 
 def _memory(params, dp, zero):

@@ -15,6 +15,7 @@ from mlsysim.layout import layouts
 from mlsysim.models import model
 from mlsysim.pipeline import bubble
 from mlsysim.result import Why
+from mlsysim.topology import collective
 from mlsysim.training import activation_bytes, state_bytes, train
 from mlsysim.training_nets import train_net
 
@@ -170,6 +171,18 @@ def test_launches_bind_small_work_and_no_knob_counts_twice():
     assert train("gpt-2", ("dgx-h100", 8), batch=8, tokens=32).why().elasticities["launch"] < -0.4
     for why in (small, train(LLAMA, H100, tp=8, zero=1, **SMALL).why()):
         assert -1.001 < sum(why.elasticities.values()) < -0.85
+
+
+def test_a_part_of_a_node_is_a_cluster_for_all_who_ask():
+    for gpus in (1, 3, 8):
+        run = train("gpt-2", ("dgx-a100", gpus), batch=24, tokens=1024)
+        assert run.layout["dp"] == gpus and run.rate < gpus * 1.001 * train("gpt-2", ("dgx-a100", 1), batch=24 // gpus, tokens=1024).rate
+        assert train_net("resnet-50", ("dgx-a100", gpus), batch=24).feasible
+    assert collective(("dgx-a100", 4), "all-reduce", 1e9).ranks == 4
+    with pytest.raises(RangeError, match="gpus: got 12; .* nearest are 8 or 16"):
+        train("gpt-2", ("dgx-a100", 12), batch=12, tokens=1024)
+    with pytest.raises(RangeError, match="gpus: got 0"):
+        train("gpt-2", ("dgx-a100", 0), batch=12, tokens=1024)
 
 
 def test_a_share_is_of_the_headline_even_where_the_knobs_reach_little_of_it():
