@@ -121,7 +121,7 @@ def test_keys_for_the_gradebook_agree_with_practice(name):
             else:
                 tries = [key.value * f for f in (1, 1.001, 1.3, 3, 7, 100)] + list(part.mistakes(p, answers).values())
             for value in tries:
-                text = f"{100 * value!r} %" if getattr(part, "unit", "") == "%" else f"{value!r} {key.unit}"
+                text = f"{100 * value!r} %" if key.unit == "%" else f"{value!r} {key.unit}"
                 assert key.grade(value)[0] == pytest.approx(mark(template, p, part.name, text).share)
 
 

@@ -27,3 +27,22 @@ def frame_budget(p):
         "double": (max(network, p.rest), {"still in turn": network + p.rest, "half": (network + p.rest) / 2,
                                           "the shorter": min(network, p.rest)}),
     }
+
+
+def slow_service(p):
+    """The cause from the table alone: what Little's law leaves when the rate is taken out; waiting by Erlang's own sum."""
+    rate, service, servers = p.rate, p.service, p.servers
+    if p.fault == "arrivals":
+        rate *= p.more
+    elif p.fault == "service":
+        service *= p.more
+    else:
+        servers -= 1
+    erlangs = rate * service
+    terms = [erlangs**k / math.factorial(k) for k in range(servers)]
+    last = erlangs**servers / math.factorial(servers) * servers / (servers - erlangs)
+    mean = service + last / (sum(terms) + last) * service / (servers - erlangs)
+    assert mean > p.service
+    cause = "arrivals" if rate > p.rate else "service" if erlangs / rate > p.service * 1.01 else "servers"
+    load = erlangs / servers
+    return {"cause": cause, "load": (load, {"idle share": 1 - load, "last week": p.rate * p.service / p.servers})}
