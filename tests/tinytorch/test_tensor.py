@@ -494,12 +494,13 @@ def test_python_protocols():
 
 def test_a_hook_sees_each_operation_and_its_inputs():
     seen = []
+    before = Function.record
     Function.record = staticmethod(lambda function, tensors, output: seen.append((type(function).__name__, tensors, output)))
     try:
         x = tinytorch.ones((2, 3))
         y = x.T * 2
     finally:
-        Function.record = None
+        Function.record = before
     assert [name for name, _, _ in seen] == ["Permute", "Mul"]
     assert seen[0][1][0] is x and seen[1][2] is y and seen[1][1][1].item() == 2
 
