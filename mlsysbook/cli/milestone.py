@@ -13,8 +13,10 @@ from . import app
 
 @app.command()
 def milestone(name: Annotated[str, typer.Argument(help="Milestone, such as xor or mlp; `list` shows them.")],
-              mine: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Run on the modules of the notebooks in this folder (. is "
-                                                        "here) or one below; others come from the reference.", show_default=False)] = None,
+              folder: Annotated[Path | None, typer.Argument(help="With --mine: a folder of notebooks, or of their folders, or a notebook. "
+                                                            "Without it: here.", show_default=False)] = None,
+              mine: Annotated[bool, typer.Option("--mine", help="Run on your own modules, those of the notebooks in FOLDER; "
+                                                 "others come from the reference.")] = False,
               skip: Annotated[list[str] | None, typer.Option(metavar="MODULE", help="With --mine: take this module, such as autograd, from "
                                                              "the reference. Repeatable.")] = None,
               seed: Annotated[int, typer.Option(min=0, help="Of data, starting values and order.")] = 0,
@@ -33,8 +35,10 @@ def milestone(name: Annotated[str, typer.Argument(help="Milestone, such as xor o
         for m in milestones(root):
             Console(highlight=False).print(f"{m.name:16} {m.title}", markup=False)
         return
+    if folder and not mine:
+        raise typer.BadParameter(f"got the folder {folder} without --mine, which runs a milestone on the notebooks there")
     command = [sys.executable, str(find(root, name).path), "--seed", str(seed)]
-    for option, value in (("--mine", mine), ("--control", control), ("--plot", plot)):
+    for option, value in (("--mine", (folder or ".") if mine else None), ("--control", control), ("--plot", plot)):
         command += [option, str(value)] if value else []
     command += [word for module in skip or () for word in ("--skip", module)] + ["--page"] * page
     raise typer.Exit(subprocess.run(command).returncode)

@@ -38,8 +38,8 @@ def calibrate():
 CALIBRATE = calibrate()
 
 
-def mlsys(*arguments):
-    return subprocess.run([MLSYS, "milestone", *map(str, arguments)], capture_output=True, text=True, timeout=120, cwd="/")
+def mlsys(*arguments, cwd="/"):
+    return subprocess.run([MLSYS, "milestone", *map(str, arguments)], capture_output=True, text=True, timeout=120, cwd=cwd)
 
 
 @pytest.fixture(scope="module")
@@ -302,6 +302,10 @@ def test_a_notebook_that_is_half_done_is_one_line_and_can_be_skipped(tmp_path):
     done = mlsys("perceptron", "--mine", tmp_path)
     assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1
     assert "01_tensor.ipynb, cell solution-matmul: not written yet" in done.stderr
+    here = mlsys("perceptron", "--mine", cwd=tmp_path)
+    assert here.returncode == 2 and "01_tensor.ipynb, cell solution-matmul: not written yet" in here.stderr
+    done = mlsys("perceptron", tmp_path)
+    assert done.returncode == 2 and "without --mine" in done.stderr
     done = mlsys("perceptron", "--mine", tmp_path, "--skip", "tensor")
     assert done.returncode == 0 and "code   reference: tensor; nothing of yours was run" in done.stdout
 
