@@ -539,6 +539,29 @@ def test_no_worker_outlives_its_parent(sent, method, tmp_path):
     assert ("KeyboardInterrupt" in errors) == (sent == signal.SIGINT)
 
 
+SLOW = """
+import time
+from tests.tinytorch.loaded import Numbers
+from tinytorch import DataLoader
+if __name__ == "__main__":
+    list(DataLoader(Numbers(4), workers=2, start_method="spawn"))
+else:
+    print("starting", flush=True)
+    time.sleep(1)
+"""
+
+
+def test_ctrl_c_while_workers_start_is_the_parents_affair(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SLOW)
+    parent = subprocess.Popen([sys.executable, str(script)], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert [parent.stdout.readline(), parent.stdout.readline()] == ["starting\n", "starting\n"]
+    os.killpg(parent.pid, signal.SIGINT)
+    _, errors = parent.communicate(timeout=20)
+    assert errors.count("Traceback") == 1 and "KeyboardInterrupt" in errors, errors
+
+
 def test_an_error_at_the_start_leaves_nothing():
     with pytest.raises((AttributeError, pickle.PicklingError)):
         list(DataLoader([1, 2], collate=lambda s: s, workers=2, start_method="spawn"))

@@ -58,6 +58,7 @@ import threading
 import traceback
 import warnings
 from collections import deque
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 
 import numpy as np
@@ -1232,9 +1233,24 @@ def portable(error):
     return error, text
 
 
+@contextlib.contextmanager
+def interrupts_held():
+    """Hold Ctrl-C back until the end of the block. Processes started meanwhile hold it back until they let it through."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def work(connection, inherited, dataset, collate, epoch):
     """Be a worker: answer each task (number, indices) with (number, batch, failure). Never returns."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's affair; held back so far, see Workers
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     for other in inherited:  # ends of other workers' pipes that fork copied: they would stay open without the parent
         other.close()
     set_epoch(dataset, epoch)
@@ -1271,13 +1287,15 @@ class Workers:
         forks = context.get_start_method() == "fork"
         self.owner, self.processes, self.connections = os.getpid(), [], []
         self.tasks = [[] for _ in range(count)]  # of each worker, numbers of the batches that it has to load
+        if not forks and hasattr(signal, "pthread_sigmask"):
+            resource_tracker.ensure_running()  # here, since to start it lets SIGINT through again
         try:
             for _ in range(count):
                 mine, theirs = context.Pipe()
                 self.connections.append(mine)
                 inherited = list(self.connections) if forks else []
                 process = context.Process(target=work, args=(theirs, inherited, dataset, collate, epoch), daemon=True)
-                with theirs, warnings.catch_warnings():
+                with theirs, interrupts_held(), warnings.catch_warnings():
                     warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of forks beside any thread
                     process.start()
                 self.processes.append(process)
