@@ -5,6 +5,7 @@ that does not agree with the key is judged once more with the student's own earl
 What is simply wrong is looked through for common slips (slips.py), which earn nothing.
 """
 
+import math
 import re
 from dataclasses import dataclass, field
 
@@ -111,9 +112,14 @@ def _against(template, p, part, value, before):
 
 
 def _carried(template, p, part, value, before, own):
+    if not all(x > 0 for x in own.values()):        # from nothing follows nothing: 0 after 0 earns none
+        return None
     try:
-        found = _against(template, p, part, value, before)
+        target = part.value(p, before)
+        found = _against(template, p, part, value, before) if math.isfinite(target) and target > 0 else None
     except (ArithmeticError, ValueError):           # the student's value makes no sense in this step
+        return None
+    if found is None:
         return None
     if not found.share:
         return None

@@ -16,13 +16,15 @@ class Mistake:
 class Key:
     """The right value in SI units, its unit, the relative tolerance, and the misconceptions with a name.
 
-    tol=0 asks for an exact value, as for a count of devices.
+    tol=0 asks for an exact value, as for a count of devices. steps: names of the earlier answers that this one is computed
+    from. Such a key comes from key(v, earlier), and a student's own {name: value} of the steps is then carried forward.
     """
 
     value: float
     unit: str
     tol: float = 0.02
     mistakes: tuple = ()
+    steps: tuple = ()
 
     def grade(self, value):
         """Share of the points for a value in SI units, and the misconception it shows -> (0..1, sentence or None)."""

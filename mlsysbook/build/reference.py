@@ -3,6 +3,7 @@
 Only trusted text runs here. Measuring cells (`show`) are left out, so that loading takes milliseconds.
 """
 
+import inspect
 import linecache
 import sys
 import traceback
@@ -51,12 +52,16 @@ class Reference:
             return {}
         return self.pool[identity.pick(self.course, self.assignment.id, student, len(self.pool))]
 
-    def key(self, name, v):
-        """The Key of answer `name` for variant v."""
+    def key(self, name, v, earlier=None):
+        """The Key of answer `name` for variant v. earlier: a student's own {name: value} of the key's steps."""
+        key = self.keys[name]
+        chained = len(inspect.signature(key).parameters) == 2
         with apart(self.modules):
-            made = self.keys[name](v)
+            made = key(v, earlier) if chained else key(v)
         if not isinstance(made, Key):
             raise self.cell("key", name).error(f"key(v) must return a Key, got {type(made).__name__}")
+        if made.steps and not chained:
+            raise self.cell("key", name).error(f"rests on {', '.join(made.steps)}; write key(v, earlier) and pass earlier on")
         return made
 
     def hidden_cases(self, name, rng):

@@ -164,8 +164,11 @@ def _safe_verdict(spec, c, got, want):
         return f"the result cannot be judged ({type(error).__name__})"
 
 
-def judge_answer(ref, gid, cell, record, why, student, roster):
-    """A number: held against the key of this student's variant. Returns (item, flags)."""
+def judge_answer(ref, gid, cell, record, why, student, roster, earlier=None):
+    """A number: held against the key of this student's variant. Returns (item, flags).
+
+    earlier: values of the student's answers before this one, {name: value}, which a step of a chain is judged with too.
+    """
     v = ref.variant(student)
     key = ref.key(cell.name, v)
     record = record or {}
@@ -183,12 +186,31 @@ def judge_answer(ref, gid, cell, record, why, student, roster):
         return item(gid, cell, 0.0, _one_line(str(error)), unit=key.unit), []
     share, mistake = key.grade(value)
     note = "right" if share == 1.0 else mistake or "outside the tolerance"
+    carried = _carried(ref, cell.name, v, key, value, earlier or {}) if share < 1.0 else None
+    if carried and carried[0] > share:
+        share, mistake, note = carried
     flags = []
     if share < 1.0 and mistake is None and ref.pool:
         for other in _same_answer(ref, cell.name, value, v, roster, student):
             flags.append({"kind": "copied-variant", "note": f"{cell.name}: the answer is right for the variant of {other}"})
     note = f"read as {_one_line(text[:60])}: {note}"
     return item(gid, cell, cell.points * share, note, mistake=mistake, value=value, unit=key.unit), flags
+
+
+def _carried(ref, name, v, key, value, earlier):
+    """(share, mistake, note) of a value that follows from the student's own steps, or None. Nothing follows from nothing."""
+    own = {step: earlier[step] for step in key.steps if step in earlier}
+    if not own or not all(x > 0 for x in own.values()):
+        return None
+    try:
+        theirs = ref.key(name, v, own)
+    except (ArithmeticError, ValueError):   # their step makes no sense here
+        return None
+    if not (math.isfinite(theirs.value) and theirs.value > 0):
+        return None
+    share, mistake = theirs.grade(value)
+    steps = " and ".join(own)
+    return share, mistake, f"right with your own {steps}" if share == 1.0 else f"{mistake} Judged with your own {steps}."
 
 
 def _same_answer(ref, name, value, v, roster, student):

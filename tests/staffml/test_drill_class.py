@@ -7,8 +7,9 @@ import pytest
 
 from mlsysbook.answers import identity
 from mlsysbook.grading.judge import judge_answer
-from staffml import Choice, Design, Diagnosis, answer_key, bake, load, mark
+from staffml import Choice, Design, Diagnosis, Part, answer_key, bake, load, mark
 from staffml.parts import computed
+from staffml.template import names
 from staffml.variants import given
 
 STUDENTS = [f"s{i:03}" for i in range(200)]
@@ -24,13 +25,13 @@ class Course:
     def variant(self, student):
         return self.pool[identity.pick("ml", "drill", student, len(self.pool))]
 
-    def key(self, part, v):
-        return answer_key(part, v)
+    def key(self, part, v, earlier=None):
+        return answer_key(part, v, earlier)
 
 
-def judged(course, part, student, text):
+def judged(course, part, student, text, earlier=None):
     cell = SimpleNamespace(name=part.name, points=4.0, kind="answer")
-    return judge_answer(course, part.name, cell, {"answer": part.name, "text": text}, None, student, STUDENTS)
+    return judge_answer(course, part.name, cell, {"answer": part.name, "text": text}, None, student, STUDENTS, earlier)
 
 
 def options(part, template, p):
@@ -89,3 +90,35 @@ def test_every_part_with_a_key_has_one_unit_over_the_whole_pool():
         for part in load(name).parts:
             if computed(part) or isinstance(part, Diagnosis):
                 assert len({course.key(part.name, v).unit for v in course.pool}) == 1
+
+
+CHAINS = [name for name in names() if "chain" in load(name).kinds]
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_step_is_judged_with_the_students_own_value_too(name):
+    course, template = Course(name), load(name)
+    v = course.variant(STUDENTS[0])
+    p = given(template, v)
+    answers = template.answers(p)
+    carried = 0
+    for part in template.parts:
+        steps = [s for s in getattr(part, "steps", ()) if type(template.part(s)) is Part]
+        if not steps or isinstance(part, Choice | Diagnosis | Design):
+            continue
+        own = {s: answers[s] * 3.7 for s in steps}
+        try:
+            follows = part.value(p, answers | own)
+        except (ArithmeticError, ValueError):
+            continue
+        if part.near(follows, answers[part.name]) or not follows > 0:
+            continue
+        text = f"{100 * follows!r} %" if part.unit == "%" else f"{follows!r} {part.unit}".strip()
+        alone, _ = judged(course, part, STUDENTS[0], text)
+        item, flags = judged(course, part, STUDENTS[0], text, own)
+        assert item["score"] == 4 and alone["score"] < 4 and flags == []
+        assert all(s in item["note"] for s in steps)
+        nothing, _ = judged(course, part, STUDENTS[0], f"0 {part.unit}".strip(), dict.fromkeys(own, 0.0))
+        assert nothing["score"] == 0                                        # 0 after 0 is no answer
+        carried += 1
+    assert carried

@@ -14,3 +14,75 @@ def separable_conv(p):
         "separable": (separable, {"depthwise only": depthwise, "pointwise only": pointwise, "standard": standard}),
         "time": (time, {"at the peak": separable / p.peak, "MAC as OP": time / 2, "standard": standard / (p.peak * p.reached)}),
     }
+
+
+def mixture_of_experts(p):
+    """The chance that no token of the batch wants an expert, token by token."""
+    expert = 3 * p.width * p.hidden * p.bytes_per
+    whole = p.layers * p.experts * expert
+    nobody = 1.0
+    for _ in range(p.batch):
+        nobody *= (p.experts - p.active) / p.experts
+    read, rate = whole * (1 - nobody), p.devices * p.bandwidth
+    one = p.layers * p.active * expert
+    return {
+        "whole": (whole, {"active only": one, "one layer": p.experts * expert, "two matrices": whole * 2 / 3}),
+        "read": (read, {"one token": one, "all different": one * p.batch, "everything": whole}),
+        "step": (read / rate, {"one device": read / p.bandwidth, "one token": one / rate, "everything": whole / rate}),
+    }
+
+
+def image_tokens(p):
+    """Twelve matrices of width squared a layer; a score and a weighted value for every pair of tokens."""
+    tokens = (p.side // p.patch) ** 2
+    weights = 2 * 12 * p.layers * tokens * p.width**2
+    scores = 2 * 2 * p.layers * tokens**2 * p.width
+    share = scores / (scores + weights)
+    return {
+        "tokens": (tokens, {"one side": p.side // p.patch, "pixels of a patch": p.patch**2}),
+        "scores": (scores, {"scores only": scores / 2, "one layer": scores / p.layers}),
+        "share": (share, {"over the rest": scores / weights, "no feed-forward": scores / (scores + weights / 3)}),
+        "growth": ((4 * weights + 16 * scores) / (weights + scores), {"linear": 4, "all quadratic": 16, "with the side": 2}),
+    }
+
+
+def embedding_tables(p):
+    row = p.dim * p.bytes_per
+    size, read = p.tables * p.rows * row, p.batch * p.tables * p.lookups * row
+    devices = -(-size // int(p.memory))
+    return {
+        "size": (size, {"one table": p.rows * row, "a number a row": p.tables * p.rows * p.bytes_per}),
+        "read": (read, {"one sample": read / p.batch, "one lookup": p.batch * p.tables * row, "the tables": size}),
+        "devices": (devices, {"rounded down": devices - 1, "bits as bytes": -(-8 * size // int(p.memory))}),
+    }
+
+
+def search_energy(p):
+    """Hours are what is compared: both ways keep the same devices busy."""
+    space = 1
+    for _ in range(p.layers):
+        space *= p.options
+    count = 1
+    while count * p.scratch < p.supernet + count * p.test:
+        count += 1
+    free = 1
+    while free * p.scratch < p.supernet:
+        free += 1
+    tests = 1
+    while tests * p.test < p.supernet:
+        tests += 1
+    one = p.scratch * p.power
+    return {
+        "space": (space, {"added": sum(p.options for _ in range(p.layers)), "the other way round": p.layers**p.options}),
+        "scratch": (p.candidates * p.devices * one, {"one device": p.candidates * one, "one candidate": p.devices * one}),
+        "break": (count, {"tests are free": free, "over the test": tests}),
+    }
+
+
+def token_embedding(p):
+    entries = p.vocab * p.width
+    size = entries * p.bytes_per
+    return {
+        "size": (size, {"two copies": size + size, "bits as bytes": 8 * size, "width squared": p.width * p.width * p.bytes_per}),
+        "share": (entries / p.params, {"of bytes": 8 * entries / (p.params * p.bytes_per), "over the rest": entries / (p.params - entries)}),
+    }
