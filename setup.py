@@ -53,6 +53,6 @@ class OptionalBuild(build_ext):
 
 
 setup(
-    ext_modules=cythonize([kernel("copy", ["transpose.h"])], build_dir="build/cython"),
+    ext_modules=cythonize([kernel("copy", ["transpose.h"]), kernel("value")], build_dir="build/cython"),
     cmdclass={"build_ext": OptionalBuild},
 )

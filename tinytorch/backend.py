@@ -18,7 +18,10 @@ from importlib import import_module
 from tinytorch._ext import _reference
 
 BACKENDS = ("cython", "reference")
-KERNELS = {"copy": "tinytorch._ext.copy"}  # kernel -> the extension module that has it
+KERNELS = {  # kernel -> the extension module that has it
+    "copy": "tinytorch._ext.copy",
+    "Value": "tinytorch._ext.value",
+}
 
 
 def _load():
@@ -85,8 +88,9 @@ class BackendInfo:
         if self.native:
             parts.append(f"native: {', '.join(self.native)} ({self.compiler})")
         if self.missing:
-            reasons = ", ".join(f"{name} ({reason})" for name, reason in self.missing.items())
-            parts.append(f"NumPy instead of: {reasons}; install a C compiler, then run pip install -e . again")
+            groups = {reason: [name for name in self.missing if self.missing[name] == reason] for reason in self.missing.values()}
+            names = ", ".join(f"{', '.join(group)} ({reason})" for reason, group in groups.items())
+            parts.append(f"NumPy instead of: {names}; install a C compiler, then run pip install -e . again")
         return "; ".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""NumPy twins of the kernels: same names, same arguments. They run where nothing was compiled; the tests trust them."""
+"""Moving the elements of arrays."""
 
 import numpy as np
 
