@@ -93,6 +93,23 @@ def new(name: Annotated[str, typer.Argument(help="AREA/NAME, such as memory/kv_c
     out.print(f"{path}\n{form}\n{pool}\nchange them, then: staffml preview {name}, staffml build {name}, staffml check {name}")
 
 
+@app.command("set")
+def set_(name: Annotated[str, typer.Argument(help="Of the new assignment drills/NAME.")],
+         templates: Annotated[list[str], typer.Argument(help="SHORT=AREA/NAME, such as kv=memory/kv_cache.")],
+         title: Annotated[str, typer.Option(help="Of the notebook.")]):
+    """Make a graded drill set of several templates: modules/drills/NAME and its entry in course.yml."""
+    from mlsysbook import catalogue
+
+    from .drillset import write
+    from .template import TemplateError
+
+    pairs = dict(t.split("=", 1) for t in templates if "=" in t)
+    if len(pairs) < len(templates):
+        raise TemplateError(f"got {' '.join(templates)}; wants SHORT=AREA/NAME, each SHORT once")
+    path = write(catalogue.load(), name, title, pairs)
+    out.print(f"{path}\nchange its introduction into your own, then: mlsys build drills/{name}")
+
+
 @app.command()
 def preview(template: str, variants: Annotated[int, typer.Option(min=1, max=50)] = 3):
     """Show variants of a template as a student reads them, with every key and all feedback."""
