@@ -2,7 +2,7 @@
 from mlsysim.models.encoders import bert
 from staffml import Choice, Misconception, Part, Template
 
-PARTS = 3       # of the weights of a layer that twelve square matrices make, attention has four: Vaswani et al. 2017, section 3
+THIRDS = 3      # attention has four of the twelve square matrices that make a layer: Vaswani et al. 2017, section 3
 HEADS = 16      # any number that divides the widths: heads share the width, so they change neither weights nor work
 
 
@@ -16,8 +16,8 @@ def work(p, tokens, kind):
 template = Template(
     title="Twice the side, how much more work?", area="architecture", topic="attention-scaling", track="edge", level="L4",
     chapter="V1-06", minutes=15,
-    space={("side", "patch"): tuple((patch * n, patch) for patch in (8, 14, 16) for n in (16, 18, 20, 22, 24, 26, 28, 32, 36, 40, 44, 48, 56, 64)),
-           "width": (192, 256, 384, 512, 768, 1024), "layers": (6, 8, 12, 16, 24)},
+    space={("side", "patch"): tuple((patch * n, patch) for patch in (8, 14, 16) for n in (16, 18, 20, 22, 24, 26, 28, 32, 36, 40, 48,
+           56, 64)), "width": (192, 256, 384, 512, 768, 1024), "layers": (6, 8, 12, 16, 24)},
     prompt="""
         A camera box runs a vision transformer on images of {side} by {side} pixels, cut into patches of {patch} by {patch}; each patch
         is one token, and there are no others. It has {layers} layers of width {width}. The products with weights in a layer are those
@@ -36,7 +36,7 @@ template = Template(
              lambda p, tokens, scores: scores / (scores + work(p, tokens, "gemm")), ("1 %", "90 %"), (
             Misconception("over the rest", lambda p, tokens, scores: scores / work(p, tokens, "gemm"), 0.5,
                           "That is the ratio to the rest; a share is of the whole."),
-            Misconception("no feed-forward", lambda p, tokens, scores: scores / (scores + work(p, tokens, "gemm") / PARTS), 0.25,
+            Misconception("no feed-forward", lambda p, tokens, scores: scores / (scores + work(p, tokens, "gemm") / THIRDS), 0.25,
                           "The feed-forward part has two thirds of the weights."))),
         Choice("growth", "The side of the images is doubled. By which factor do the operations of all layers grow?", "",
                lambda p, share: 2**2 * (1 - share) + 2**4 * share, ("4", "16"), (

@@ -3,7 +3,7 @@ from mlsysim import devices, llm
 from mlsysim.models.language import decoder
 from staffml import Misconception, Part, Template
 
-MATRICES = 3    # gate, up and down: Shazeer 2020, GLU Variants Improve Transformer, equation 6
+MATRICES = 3    # gate, up and down: Shazeer 2020, GLU Variants Improve Transformer
 
 
 def read(p, batch):

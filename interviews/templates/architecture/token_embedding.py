@@ -11,7 +11,7 @@ template = Template(
     title="How large is the vocabulary?", area="architecture", topic="model-size-estimation", track="mobile", level="L1",
     chapter="V1-06", minutes=3,
     space={"vocab": (32000, 32768, 49152, 50304, 64000, 100352, 128256, 151936, 256000),
-           "width": (768, 896, 1024, 1152, 1536, 2048, 2304, 2560), "bytes_per": (1, 2),
+           "width": (768, 896, 1024, 1152, 1536, 2048, 2304, 2560), "bytes_per": (2, 4),
            "params": (0.4e9, 0.5e9, 0.6e9, 0.8e9, 1e9, 1.2e9, 1.5e9, 2e9, 2.6e9, 3e9)},
     where=lambda p: p.vocab * p.width < p.params / 2,
     prompt="""
@@ -24,7 +24,7 @@ template = Template(
             Misconception("width squared", lambda p: llm.weight_bytes(p.width**2, bytes_per=p.bytes_per), 0.0,
                           "That is a square matrix inside a layer; this one has a row for every token of the vocabulary."))),
         Part("share", "What share of the parameters is it?", "%", lambda p: p.vocab * p.width / p.params, ("0.5 %", "60 %"), (
-            Misconception("of bytes", lambda p: size(p.but(bytes_per=8)) / p.params / p.bytes_per, 0.0,
-                          "Count parameters over parameters: how many bytes each takes cancels."),
+            Misconception("bytes over parameters", lambda p: size(p) / p.params, 0.25,
+                          "You divided bytes by parameters; how many bytes each takes cancels."),
             Misconception("over the rest", lambda p: p.vocab * p.width / (p.params - p.vocab * p.width), 0.5,
                           "That is the ratio to the other parameters; a share is of all of them.")))))

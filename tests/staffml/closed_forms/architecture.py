@@ -84,5 +84,5 @@ def token_embedding(p):
     size = entries * p.bytes_per
     return {
         "size": (size, {"two copies": size + size, "bits as bytes": 8 * size, "width squared": p.width * p.width * p.bytes_per}),
-        "share": (entries / p.params, {"of bytes": 8 * entries / (p.params * p.bytes_per), "over the rest": entries / (p.params - entries)}),
+        "share": (entries / p.params, {"bytes over parameters": size / p.params, "over the rest": entries / (p.params - entries)}),
     }
