@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup
-KERNELS := $(wildcard tinytorch/_ext/*.pyx tinytorch/_ext/*.h)
+KERNELS := $(wildcard tinytorch/_ext/*.pyx tinytorch/_ext/*.pxi tinytorch/_ext/*.h)
 PROXY := $(if $(wildcard deploy/hub/package-lock.json),deploy/hub/node_modules/.package-lock.json)
 PIP := umask 022; $(BIN)/pip install --no-input --disable-pip-version-check --progress-bar off
 

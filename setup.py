@@ -4,7 +4,11 @@ Kernels are optional. Where one cannot be compiled, the install goes on without 
 """
 
 import logging
+import os
+import re
 import sys
+import tempfile
+from pathlib import Path
 from textwrap import shorten
 
 import numpy as np
@@ -13,19 +17,37 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CCompilerError
 
+KERNELS = ("copy", "rows", "value")  # each tinytorch/_ext/NAME.pyx is an extension module of its own
+FOLDER = "tinytorch/_ext"
+JOBS = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 4)
 # Never -march=native (one hub serves mixed machines) and never -ffast-math (it changes inf, NaN and, at link time, the
-# whole process). A header must be in `depends`, or editing it rebuilds nothing.
+# whole process).
 FLAGS = [] if sys.platform == "win32" else ["-O3", "-fno-math-errno", "-fno-trapping-math"]
+# The first that the compiler takes: threads and vectors, or vectors alone (Apple's clang has no OpenMP library).
+OPENMP = ("-fopenmp", "-fopenmp-simd")
+# TINYTORCH_SANITIZE=address: `make sanitize` runs the kernels under AddressSanitizer.
+SANITIZE = [f"-fsanitize={name}" for name in os.environ.get("TINYTORCH_SANITIZE", "").split()]
 
 
-def kernel(name, headers=()):
+def headers(file, found=()):
+    """The files of FOLDER that a source includes, and those that they include. One that is not in an extension's
+    `depends` can be edited and nothing is rebuilt."""
+    text = Path(FOLDER, file).read_text(encoding="utf-8")
+    for name in re.findall(r'^(?:cdef extern from|include|# *include|#define TT_TEMPLATE) "(.+?)"', text, re.M):
+        if name not in found:
+            found = headers(name, (*found, name))
+    return found
+
+
+def kernel(name):
     return Extension(
         f"tinytorch._ext.{name}",
-        [f"tinytorch/_ext/{name}.pyx"],
-        depends=[f"tinytorch/_ext/{header}" for header in headers],
-        include_dirs=["tinytorch/_ext", np.get_include()],
+        [f"{FOLDER}/{name}.pyx"],
+        depends=[f"{FOLDER}/{header}" for header in headers(f"{name}.pyx")],
+        include_dirs=[FOLDER, np.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
-        extra_compile_args=FLAGS,
+        extra_compile_args=FLAGS + SANITIZE,
+        extra_link_args=list(SANITIZE),
     )
 
 
@@ -33,12 +55,35 @@ class OptionalBuild(build_ext):
     """A kernel that does not compile is left out, and the log says so; Extension(optional=True) gives up all the same
     when there is no compiler at all. pip shows the log with -v only: `make setup` prints which kernels are native."""
 
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or JOBS
+
     def run(self):
         self.missing = []
         super().run()
         if self.missing:
-            names = ", ".join(extension.name for extension in self.missing)
+            names = ", ".join(sorted(extension.name for extension in self.missing))
             self.announce(f"{names} not compiled ({self.reason}): NumPy runs instead", level=logging.WARNING)
+
+    def build_extensions(self):
+        flag = next(filter(self.compiles_with, OPENMP), None)
+        for extension in self.extensions if flag else ():
+            extension.extra_compile_args.append(flag)
+            extension.extra_link_args.append(flag)
+        super().build_extensions()
+
+    def compiles_with(self, flag):
+        """Whether a program with an OpenMP loop compiles and links with this flag."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "probe.c")
+            source.write_text("int main(void) {\n#pragma omp parallel for\nfor (int i = 0; i < 2; i++) ;\nreturn 0; }\n")
+            try:
+                objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=[flag])
+                self.compiler.link_executable(objects, str(Path(folder, "probe")), extra_postargs=[flag])
+            except (BaseError, CCompilerError, OSError):
+                return False
+        return True
 
     def build_extension(self, ext):
         try:
@@ -52,7 +97,8 @@ class OptionalBuild(build_ext):
         super().copy_extensions_to_source()
 
 
-setup(
-    ext_modules=cythonize([kernel("copy", ["transpose.h"]), kernel("value")], build_dir="build/cython"),
-    cmdclass={"build_ext": OptionalBuild},
-)
+if __name__ == "__main__":
+    setup(
+        ext_modules=cythonize([kernel(name) for name in KERNELS], build_dir="build/cython", nthreads=JOBS),
+        cmdclass={"build_ext": OptionalBuild},
+    )

@@ -7,6 +7,9 @@
 
 The default is "cython"; TINYTORCH_BACKEND=reference changes it for the whole process. Under "cython", a kernel that was
 not compiled is replaced by its NumPy function, so programs run everywhere.
+
+Kernels use TINYTORCH_NUM_THREADS threads; without it OMP_NUM_THREADS, and without that the processors that the process may
+use, at most 4. A process that was forked, such as a worker of DataLoader, uses one.
 """
 
 import os
@@ -18,10 +21,13 @@ from importlib import import_module
 from tinytorch._ext import _reference
 
 BACKENDS = ("cython", "reference")
-KERNELS = {  # kernel -> the extension module that has it
-    "copy": "tinytorch._ext.copy",
-    "Value": "tinytorch._ext.value",
+FAMILIES = {  # extension module of tinytorch._ext -> its kernels
+    "copy": ("copy",),
+    "rows": ("relu",),
+    "value": ("Value",),
 }
+KERNELS = {name: f"tinytorch._ext.{family}" for family, names in FAMILIES.items() for name in names}
+MOST_THREADS = 4  # a laptop's fast cores; more is for who asks for it
 
 
 def _load():
@@ -34,6 +40,8 @@ def _load():
             missing[name] = "not compiled"
         except ImportError as reason:  # compiled for another Python or NumPy, for instance
             missing[name] = str(reason).splitlines()[0]
+        except AttributeError:
+            missing[name] = "compiled before it was written"
     return native, missing
 
 
@@ -43,7 +51,20 @@ def _known(name, names, what):
     return name
 
 
+def _thread_count(environ):
+    """How many threads a kernel may use when it is not told."""
+    for name in ("TINYTORCH_NUM_THREADS", "OMP_NUM_THREADS"):
+        text = environ.get(name, "").partition(",")[0].strip()  # OpenMP's list gives the outermost level first
+        if text:
+            if not (text.isdecimal() and int(text) > 0):
+                raise ValueError(f"{name} is a number of threads, 1 or more, got {environ[name]!r}")
+            return int(text)
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, MOST_THREADS)
+
+
 _native, _missing = _load()
+_modules = [m for m in map(import_module, dict.fromkeys(KERNELS[name] for name in _native)) if hasattr(m, "set_isa")]
 _tables = {"reference": {name: getattr(_reference, name) for name in KERNELS}}
 _tables["cython"] = _tables["reference"] | _native
 _default = _known(os.environ.get("TINYTORCH_BACKEND") or "cython", BACKENDS, "TINYTORCH_BACKEND")
@@ -74,19 +95,47 @@ class backend:
         _choice.set(self._previous)
 
 
+def set_threads(n):
+    """Let kernels use n threads from here on, in the whole process."""
+    global _threads
+    if n < 1:
+        raise ValueError(f"a kernel takes 1 thread or more, got {n}")
+    for module in _modules:
+        module.set_threads(n)
+    _threads = n
+
+
+def set_isa(level):
+    """Use the instruction set of this number in all kernels, or the best that the machine has: for tests -> the number."""
+    return min((module.set_isa(level) for module in _modules), default=0)
+
+
+def isa_levels():
+    """Numbers of the instruction sets that this machine can run, the best last."""
+    best = max((module.isa()[2] for module in _modules), default=0)
+    return [level for level in (1, 3, 4, 5) if level <= best]
+
+
+set_threads(_thread_count(os.environ))
+
+
 @dataclass(frozen=True)
 class BackendInfo:
-    """The backend in force, the compiler of the kernels (None if there are none), and which kernels are native."""
+    """The backend in force; compiler and instruction set of the kernels (None if there are none), the threads that they
+    use, and which of them are native."""
 
     backend: str
     compiler: str | None
+    isa: str | None
+    threads: int
     native: tuple[str, ...]
     missing: dict[str, str]  # kernel -> reason
 
     def __str__(self):
         parts = [f"backend {self.backend}"]
         if self.native:
-            parts.append(f"native: {', '.join(self.native)} ({self.compiler})")
+            threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
+            parts.append(f"native: {', '.join(self.native)} ({self.compiler}, {self.isa}, {threads})")
         if self.missing:
             groups = {reason: [name for name in self.missing if self.missing[name] == reason] for reason in self.missing.values()}
             names = ", ".join(f"{', '.join(group)} ({reason})" for reason, group in groups.items())
@@ -96,8 +145,9 @@ class BackendInfo:
 
 def backend_info():
     """What runs here, as a BackendInfo; str() of it is one line."""
-    compiler = import_module(KERNELS["copy"]).compiler if "copy" in _native else None
-    return BackendInfo(_choice.get(), compiler, tuple(_native), dict(_missing))
+    one = next(iter(_modules), None)
+    threads = _threads if one and one.openmp else 1
+    return BackendInfo(_choice.get(), one and one.compiler, one and one.isa()[1], threads, tuple(_native), dict(_missing))
 
 
 if __name__ == "__main__":

@@ -5,18 +5,16 @@
 # cache lines a side, so that a line is used up before it is evicted, even where a power-of-two stride maps a whole column
 # to one cache set; (c) bits are moved, never interpreted: a float32 is a uint32 here and a NaN keeps its payload.
 
-cimport numpy as cnp
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from tinytorch._ext._reference import copy_error
+include "common.pxi"
 
-cnp.import_array()
+from tinytorch._ext._reference.arrays import check_copy
 
 cdef extern from "transpose.h":
     void transpose_block_u32(const char* x, Py_ssize_t column, char* out, Py_ssize_t row) noexcept nogil
     void transpose_block_u64(const char* x, Py_ssize_t column, char* out, Py_ssize_t row) noexcept nogil
-    const char* TT_COMPILER
 
 cdef enum:
     MAX_AXES = 4
@@ -25,8 +23,6 @@ cdef enum:
 ctypedef fused word:
     uint32_t
     uint64_t
-
-compiler = TT_COMPILER.decode()
 
 
 cdef inline Py_ssize_t length(Py_ssize_t stride) noexcept nogil:
@@ -86,7 +82,7 @@ def copy(cnp.ndarray x not None, cnp.ndarray out not None):
 
     if not (cnp.PyArray_SAMESHAPE(x, out) and cnp.PyArray_EquivArrTypes(x, out)
             and cnp.PyArray_IS_C_CONTIGUOUS(out) and cnp.PyArray_ISWRITEABLE(out)):
-        raise copy_error(x, out)
+        check_copy(x, out)
     if (axes < 2 or axes > MAX_AXES or (size != 4 and size != 8) or not cnp.PyArray_ISNUMBER(x)
             or not cnp.PyArray_ISALIGNED(x)):
         cnp.PyArray_CopyInto(out, x)

@@ -53,14 +53,4 @@ static inline void transpose_block_u64(const char *x, ptrdiff_t column, char *ou
 
 #endif
 
-#if defined(__clang__)
-#define TT_COMPILER "clang " __clang_version__
-#elif defined(__GNUC__)
-#define TT_COMPILER "gcc " __VERSION__
-#elif defined(_MSC_VER)
-#define TT_COMPILER "MSVC"
-#else
-#define TT_COMPILER "a C compiler that does not give its name"
-#endif
-
 #endif

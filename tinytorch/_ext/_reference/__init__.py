@@ -1,6 +1,10 @@
-"""NumPy twins of the kernels: same names, same arguments. They run where nothing was compiled; the tests trust them."""
+"""NumPy twins of the kernels: same names, same arguments. They run where nothing was compiled; the tests trust them.
 
-from tinytorch._ext._reference.arrays import copy, copy_error
+A twin takes `threads` as its kernel does, and does not use it.
+"""
+
+from tinytorch._ext._reference.arrays import copy
+from tinytorch._ext._reference.rows import relu
 from tinytorch._ext._reference.scalar import Value
 
-__all__ = ["Value", "copy", "copy_error"]
+__all__ = ["Value", "copy", "relu"]
