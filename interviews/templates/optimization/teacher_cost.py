@@ -37,7 +37,7 @@ template = Template(
         Part("stored", "How much storage do the labels take?", "B", lambda p: llm.weight_bytes(p.tokens * p.kept, bytes_per=p.each),
              ("1 GB", "1 PB"), (
             Misconception("all of them", lambda p: p.tokens * p.vocabulary * p.each, 0.25, "Only the largest ones are stored."),
-            Misconception("one a token", lambda p: p.tokens * p.each, 0.25, "Each token has several: that is what the student learns from."))),
+            Misconception("one a token", lambda p: p.tokens * p.each, 0.25, "The student learns from several a token."))),
         Fermi("time", "Without a calculator: how long do labelling and training take together?", "s",
               lambda p: seconds(p, label(p) + learn(p)), ("10 min", "3000 days"), (
             Misconception("one device", lambda p: seconds(p.but(count=1), label(p) + learn(p)), 0.0, "All the devices work on it."),
