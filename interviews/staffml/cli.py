@@ -320,6 +320,55 @@ def export(file: Annotated[Path | None, typer.Argument(help="Where to; the termi
         out.print(f"{file}: written")
 
 
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="The class folder, or one below it.")] = Path("."),
+           save: Annotated[bool, typer.Option("--save", help="Keep the re-estimated items for `staffml mock`.")] = False,
+           as_json: AsJson = False):
+    """What a class's graded drills say: how hard each part is, how well it tells strong from weak, which mistakes were made.
+
+    Reads the gradebook and the graded records of `mlsys class grade`. Templates with enough answers get parameters of their own.
+    """
+    from dataclasses import asdict
+
+    from mlsysbook import catalogue
+    from mlsysbook.grading.classroom import Classroom
+
+    from .calibration import responses, summarize, write
+
+    classroom = Classroom.open(folder)
+    with classroom.at_work():
+        found = summarize(responses(classroom, catalogue.load(catalogue.find_root(classroom.root))))
+    path = write(found.items) if save and found.items else None
+    if as_json:
+        out.print(json.dumps({"students": found.students, "parts": [asdict(p) for p in found.parts],
+                              "items": {t: asdict(i) for t, i in found.items.items()}, "few": found.few}, indent=1))
+        return
+    _class_report(found)
+    if path:
+        out.print(f"{path}: {len(found.items)} item{_s(len(found.items))}")
+    elif save:
+        out.print("nothing to save yet")
+
+
+def _class_report(found):
+    from .irt import ENOUGH, level
+
+    table = Table("template", "part", "n", "mean", "with the rest", "most frequent mistakes", box=None, pad_edge=False)
+    for p in found.parts:
+        mistakes = "; ".join(f"{times} x {why}" for why, times in p.mistakes[:2])
+        table.add_row(p.template, p.part, str(p.n), f"{100 * p.share:.0f} %", "" if p.rest is None else f"{p.rest:+.2f}", mistakes)
+    out.print(f"{found.students} student{_s(found.students)}. mean: of a part's points; with the rest: correlation with a "
+              "student's other drill answers")
+    out.print(table)
+    if found.items:
+        table = Table("re-estimated", "n", "difficulty", "as hard as", "discrimination", box=None, pad_edge=False)
+        for name, item in found.items.items():
+            table.add_row(name, str(item.responses), f"{item.difficulty:+.2f}", level(item.difficulty), f"{item.discrimination:.2f}")
+        out.print(table)
+    if found.few:
+        out.print(f"uncalibrated, fewer than {ENOUGH} students: " + ", ".join(f"{t} ({n})" for t, n in sorted(found.few.items())))
+
+
 def main():
     """Entry point: one line and exit status 2 for bad input, 130 for Ctrl-C."""
     try:
