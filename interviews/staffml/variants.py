@@ -131,10 +131,16 @@ def separable(values, tolerance):
 def bake(name, n=200):
     """n variants of the template called `name`, as the JSON data that a notebook carries.
 
-    Each holds the parameters, the finished prompt and the questions: what a student may see, and no more.
+    Each holds the parameters, the finished prompt and the questions: what a student may see, and no more. The draws are
+    those of the template's pool, which `staffml build` has vetted. Raises PoolError if it holds fewer.
     """
+    from .pools import draws, variant
+
     template = load(name)
-    return [baked(template, i, p) for i, p in accepted(template, n)]
+    vetted = draws(name)["draws"]
+    if n > len(vetted):
+        raise PoolError(f"the pool of {name} holds {len(vetted)} variants, not {n}; run: staffml build {name}")
+    return [baked(template, i, variant(template, i)) for i in vetted[:n]]
 
 
 def baked(template, i, p):

@@ -84,9 +84,7 @@ def sidecar(reference):
     """What the student's side needs beside the notebook: wanted results of visible cases, units, variants, and for a TinyTorch
     module the cells that `tinytorch.use` makes it of."""
     a = reference.assignment
-    units = {}
-    for name in reference.keys:
-        units[name] = _unit_of(reference, name)
+    units = {name: reference.unit(name) for name in reference.keys}
     units |= {c.name: c.unit for c in reference.cells if c.kind == "predict" and c.unit}
     exports = {"exports": {"to": a.exports, "cells": [_id(c) for c in reference.cells if c.export]}} if a.exports else {}
     return exports | {
@@ -94,14 +92,6 @@ def sidecar(reference):
         "wanted": {n: [_rounded(o) for o in reference.outcomes(n, s.cases)] for n, s in reference.checks.items()},
         "units": units, "variants": reference.pool,
     }
-
-
-def _unit_of(reference, name):
-    pool = reference.pool or [{}]
-    units = {reference.key(name, v).unit for v in pool}
-    if len(units) != 1:
-        raise reference.cell("key", name).error(f"the unit differs between variants: {', '.join(sorted(units))}")
-    return units.pop()
 
 
 def _rounded(outcome):

@@ -54,10 +54,21 @@ class Reference:
 
     def key(self, name, v, earlier=None):
         """The Key of answer `name` for variant v. earlier: a student's own {name: value} of the key's steps."""
+        with apart(self.modules):
+            return self._key(name, v, earlier)
+
+    def unit(self, name):
+        """The unit of answer `name`, which is that of all variants."""
+        with apart(self.modules):
+            units = {self._key(name, v).unit for v in self.pool or [{}]}
+        if len(units) != 1:
+            raise self.cell("key", name).error(f"the unit differs between variants: {', '.join(sorted(units))}")
+        return units.pop()
+
+    def _key(self, name, v, earlier=None):
         key = self.keys[name]
         chained = len(inspect.signature(key).parameters) == 2
-        with apart(self.modules):
-            made = key(v, earlier) if chained else key(v)
+        made = key(v, earlier) if chained else key(v)
         if not isinstance(made, Key):
             raise self.cell("key", name).error(f"key(v) must return a Key, got {type(made).__name__}")
         if made.steps and not chained:
