@@ -42,3 +42,72 @@ def training_state(p):
             "all of it": whole / p.replicas, "gradients too": weights + (gradients + optimizer) / p.replicas, "nothing": whole}),
         "devices": (devices, {"rounded down": devices - 1, "optimizer twice": twice}),
     }
+
+
+def arena(p):
+    """Layer by layer: what it reads, what it writes, and what a later one still wants."""
+    start, one = p.side * p.side * p.inputs, (p.side // 2) * (p.side // 2) * p.channels
+    plain = max(start + one, one + one)
+    kept = max(start + one, one + one, one + one + one)
+    return {
+        "arena": (plain, {"all of them": start + 3 * one, "largest tensor": max(start, one), "in fp32": 4 * plain}),
+        "residual": (kept, {"as before": plain, "all of them": start + 3 * one}),
+        "left": (p.memory - kept, {"as before": p.memory - plain, "all of them": p.memory - start - 3 * one}),
+    }
+
+
+def mapped_weights(p):
+    """A cyclic scan of pages through a list of the ones used last."""
+    pages, room = 64, int(64 * p.free / (p.params * p.bits / 8))
+    assert room < pages
+    held, missed = [], 0
+    for page in [*range(pages)] * 3:
+        missed += page not in held
+        held = [x for x in held if x != page][-room + 1:] + [page]
+    assert missed == 3 * pages                                              # every page, every time
+    size = p.params * p.bits / 8
+    read = size / p.bandwidth
+    lru, pinned = size / p.flash + read, (size - p.free) / p.flash + read
+    return {
+        "size": (size, {"bits as bytes": 8 * size, "unquantized": 2 * p.params}),
+        "token": (lru, {"what is missing": pinned, "in memory": read, "bits a second": 8 * size / p.flash + read}),
+        "gain": (lru / pinned, {"share that fits": size / p.free, "no memory": size / (size - p.free), "all fits": lru / read}),
+    }
+
+
+def dma_tiles(p):
+    load, compute = p.tile / p.rate, 2 * p.tile * p.uses / (p.peak * p.reached)
+    one, two = p.tiles * load + p.tiles * compute, load + (p.tiles - 1) * max(load, compute) + compute
+    return {
+        "load": (load, {"in bits": 8 * load, "all tiles": p.tiles * load}),
+        "compute": (compute, {"MAC as OP": compute / 2, "used once": compute / p.uses, "at the peak": compute * p.reached}),
+        "one": (one, {"overlapped": p.tiles * max(load, compute), "core only": p.tiles * compute}),
+        "two": (two, {"in turn": one, "half": one / 2, "the shorter": p.tiles * min(load, compute)}),
+    }
+
+
+def kept_activations(p):
+    """Work and memory of the first and the last stage in closed form; the cause is the plan's only deviation that gives them."""
+    passes = {"schedule": 4, "batch": 4, "layers": 4, "recompute": 3}[p.fault]      # forward, backward, and forward again
+    under_way = p.micro if p.fault == "schedule" else p.stages
+    more = 1 + 1 / p.factor if p.fault == "layers" else 1
+    grown = {"schedule": 1, "layers": more, "recompute": p.factor**2, "batch": p.factor}[p.fault]
+    work, memory = p.micro * p.forward * passes * more, under_way * grown * p.size
+    last = (p.micro if p.fault == "schedule" else 1) * grown / more * p.size
+    planned = 4 * p.micro * p.forward
+    assert memory > p.stages * p.size
+    cause = "schedule" if last == memory else "layers" if work > planned else "recompute" if work < planned else "batch"
+    plan = p.stages * p.size
+    return {"plan": (plan, {"all of them": p.micro * p.size, "one": p.size, "there and back": plan + plan}), "cause": cause}
+
+
+def phone_pressure(p):
+    weights, token = p.params * p.bits / 8, 2 * 2 * p.layers * p.kv_heads * p.head_dim
+    limit = p.share * p.memory
+    room = limit - weights - p.own
+    return {
+        "weights": (weights, {"bits as bytes": p.params * p.bits, "fp16": 2 * p.params}),
+        "room": (room, {"all memory": p.memory - weights - p.own, "app left out": limit - weights}),
+        "tokens": (room / token, {"query heads": room / (token * p.heads / p.kv_heads), "keys only": room / (token / 2),
+                                  "one layer": room / (token / p.layers)}),
+    }
