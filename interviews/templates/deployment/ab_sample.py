@@ -15,7 +15,8 @@ template = Template(
     title="How long must the test run?", area="deployment", topic="ab-rollout-strategies", track="mobile", level="L3", chapter="V1-14",
     minutes=10,
     space={"base": (0.02, 0.03, 0.04, 0.05, 0.08, 0.1, 0.12, 0.2), "lift": (0.02, 0.03, 0.04, 0.05, 0.08, 0.1),
-           ("level", "sure"): ((0.05, 1.96), (0.01, 2.576)), ("found", "power"): ((0.8, 0.842), (0.9, 1.282)), "users": (20000, 50000, 80000, 100000, 200000, 500000),
+           ("level", "sure"): ((0.05, 1.96), (0.01, 2.576)), ("found", "power"): ((0.8, 0.842), (0.9, 1.282)),
+           "users": (20000, 50000, 80000, 100000, 200000, 500000),
            "share": (0.1, 0.2, 0.5)},
     prompt="""
         A keyboard app shows suggestions, and {base:%} of its users take one on their first day. You want to see whether a new model on

@@ -38,4 +38,5 @@ template = Template(
         Part("drain", "And how long from then until nobody waits any more?", "s", lambda p, backlog: backlog / room(p),
              ("1 s", "10 h"), (
             Misconception("new one alone", lambda p, backlog: backlog / p.each, 0.5, "New requests go on coming, and it takes its share."),
-            Misconception("all of them", lambda p, backlog: backlog / ((p.replicas + 1) * p.each), 0.25, "They all have new requests to take as well.")))))
+            Misconception("all of them", lambda p, backlog: backlog / ((p.replicas + 1) * p.each), 0.25,
+                          "New requests go on coming, and those have to be taken too.")))))
