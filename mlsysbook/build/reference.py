@@ -8,7 +8,7 @@ import linecache
 import sys
 import traceback
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO
 
 from ..answers import identity, mode
@@ -28,7 +28,8 @@ _SHARED = ("tinytorch._ext.", "tinytorch.backend.")
 class Reference:
     """A loaded author source. `checks` by name (CheckSpec), `hidden` and `keys` by name (functions), `pool` (list of dict).
 
-    `modules` are the copies of the framework's modules that it runs on.
+    `modules` are the copies of the framework's modules that it runs on; `released` are the keys' values as snapshot() had
+    them when a class was given the assignment.
     """
 
     assignment: object
@@ -41,6 +42,7 @@ class Reference:
     pool: list = field(default_factory=list)
     course: str = ""
     modules: dict = field(default_factory=dict, repr=False)
+    released: dict = field(default_factory=dict, repr=False)
 
     @property
     def items(self):
@@ -55,7 +57,23 @@ class Reference:
     def key(self, name, v, earlier=None):
         """The Key of answer `name` for variant v. earlier: a student's own {name: value} of the key's steps."""
         with apart(self.modules):
-            return self._key(name, v, earlier)
+            made = self._key(name, v, earlier)
+        return made if earlier or name not in self.released else self._as_released(made, name, v)
+
+    def snapshot(self):
+        """What the keys are now -> {answer: [[value, value of each mistake, ...] for each variant]}, JSON data."""
+        with apart(self.modules):
+            return {name: [[key.value, *(m.value for m in key.mistakes)] for key in (self._key(name, v) for v in self.pool or [{}])]
+                    for name in self.keys}
+
+    def _as_released(self, made, name, v):
+        """The key with the values of the release: the library may know better figures since, and students had the old ones."""
+        rows = self.released[name]
+        i = next((i for i, w in enumerate(self.pool) if w is v or w == v), 0)
+        value, *wrong = rows[i]
+        if len(wrong) != len(made.mistakes):
+            raise self.cell("key", name).error("has other mistakes than when it was released; release it again with --force")
+        return replace(made, value=value, mistakes=tuple(replace(m, value=x) for m, x in zip(made.mistakes, wrong, strict=True)))
 
     def unit(self, name):
         """The unit of answer `name`, which is that of all variants."""
@@ -158,6 +176,11 @@ def apart(modules):
         for name in own():
             del sys.modules[name]
         sys.modules.update(outside)
+
+
+def keys_beside(author):
+    """Where the values of its keys are kept beside a class's copy of an author source."""
+    return author.with_suffix(".keys.json")
 
 
 def load(course, assignment, author=None, pool=None):

@@ -18,6 +18,7 @@ import nbformat
 
 from .. import atomic
 from ..box import command, library
+from ..build.reference import keys_beside
 from ..catalogue import SIDECAR
 from ..errors import ClassError, CourseError
 from .submission import grade_submission, of_class, released_files, ungraded
@@ -125,7 +126,7 @@ def _key(classroom, a, student, secret, unsafe):
     """Changes when anything that the grade depends on does: the files, the source, the secret, known notes."""
     h = hashlib.sha256(repr((FORMAT, a.id, student, secret, unsafe, a.limits, classroom.notes(a.id, student))).encode())
     source, author = released_files(classroom, a)
-    for path in (author, source / f"{a.notebook}.ipynb", source / SIDECAR):
+    for path in (author, source / f"{a.notebook}.ipynb", source / SIDECAR, *filter(Path.is_file, [keys_beside(author)])):
         h.update(path.read_bytes())
     folder = classroom.submitted(student, a.id)
     for path in sorted(folder.rglob("*")):

@@ -12,6 +12,8 @@ from pathlib import Path
 from nbgrader.exchange.default import ExchangeReleaseAssignment
 
 from .. import atomic
+from ..build import reference
+from ..catalogue import SIDECAR
 from ..errors import ClassError, HubError
 from .nbg import succeed
 
@@ -70,9 +72,9 @@ def release(classroom, course, assignments, *, force=False, dry_run=False, progr
         if progress:
             progress(i, len(plan), a.name)
         if state == "rekeyed" and not dry_run:
-            _keep_author(classroom, a)
+            _keep_author(classroom, course, a)
         elif state != "same" and not dry_run:
-            _release(classroom, a)
+            _release(classroom, course, a)
             done[a.id] = {"source": digest, "at": datetime.now(UTC).isoformat(timespec="seconds")}
             atomic.write_json(_ledger_path(classroom), done)
         results.append(Released(a.id, f"would be {state}" if dry_run and state != "same" else state, classroom.due.get(a.id)))
@@ -81,17 +83,22 @@ def release(classroom, course, assignments, *, force=False, dry_run=False, progr
     return results
 
 
-def _release(classroom, assignment):
+def _release(classroom, course, assignment):
     _copy_source(classroom, assignment)
-    _keep_author(classroom, assignment)
+    _keep_author(classroom, course, assignment)
     api = classroom.api(ExchangeReleaseAssignment={"force": True})
     succeed(classroom, f"generate_assignment {assignment.id}", api.generate_assignment(assignment.id, force=True))
     succeed(classroom, f"release_assignment {assignment.id}", api.release_assignment(assignment.id))
 
 
-def _keep_author(classroom, assignment):
-    """Hidden cases, keys and reference as they were when the assignment was released: what the judge goes by."""
-    atomic.write(classroom.root / ".mlsys" / "author" / f"{assignment.id}.py", assignment.author_source.read_bytes(), mode=0o600)
+def _keep_author(classroom, course, assignment):
+    """Hidden cases, reference and keys as they were when the assignment was released: what the judge goes by."""
+    kept = classroom.root / ".mlsys" / "author" / f"{assignment.id}.py"
+    atomic.write(kept, assignment.author_source.read_bytes(), mode=0o600)
+    baked = atomic.read_json(assignment.source_dir / SIDECAR, {})
+    if baked.get("units"):                                  # a later figure of the library changes no key that was given out
+        keys = reference.load(course, assignment, pool=baked["variants"]).snapshot()
+        atomic.write_json(reference.keys_beside(kept), keys)
 
 
 def _copy_source(classroom, assignment):

@@ -11,11 +11,11 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_output
 
-from .. import catalogue
+from .. import atomic, catalogue
 from ..answers import predict
 from ..box.limits import Limits
 from ..box.session import CellSource, Session
-from ..build.reference import load
+from ..build.reference import keys_beside, load
 from ..errors import ClassError
 from . import judge
 from .suspicious import suspicious
@@ -31,6 +31,7 @@ def _loaded(root, name, source, author, _stamp):
     official = nbformat.read(Path(source) / f"{assignment.notebook}.ipynb", as_version=4)
     baked = json.loads((Path(source) / catalogue.SIDECAR).read_text(encoding="utf-8"))
     ref = load(course, assignment, author, pool=baked["variants"])
+    ref.released = atomic.read_json(keys_beside(Path(author)), {})
     lost = {c.id for c in official.cells if _is_graded(c)} ^ set(ref.items)
     if lost:
         raise ClassError(f"{author}: the graded cell {sorted(lost)[0]} is not the same as in {source}; build and release again")
@@ -45,6 +46,7 @@ def loaded(root, name, source=None, author=None):
     a = catalogue.load(root).find(name)
     source, author = Path(source or a.source_dir), Path(author or a.author_source)
     files = [Path(root) / "course.yml", author, source / f"{a.notebook}.ipynb", source / catalogue.SIDECAR]
+    files += filter(Path.is_file, [keys_beside(author)])
     return _loaded(str(root), a.name, str(source), str(author), tuple(p.stat().st_mtime_ns for p in files))
 
 
