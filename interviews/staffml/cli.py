@@ -1,6 +1,5 @@
 """The `staffml` command: practise, review, see how it goes; write templates, build and check them."""
 
-import itertools
 import json
 import sys
 from pathlib import Path
@@ -15,49 +14,26 @@ app = typer.Typer(name="staffml", no_args_is_help=True, add_completion=False, ri
                   epilog="Start with `staffml drill`. Authors: `staffml new AREA/NAME`, `preview`, `build`, `check`. Exit status: 0 done, "
                          "1 a check fails, 2 bad input.")
 out = Console(highlight=False, markup=False, soft_wrap=True)
-_STYLES = {"bold": "bold", "question": "cyan", "right": "green", "partial": "yellow", "wrong": "red", "format": "yellow", "key": "dim"}
 
 Area = Annotated[str | None, typer.Option(help="Of this area only, such as memory.")]
 Level = Annotated[str | None, typer.Option(help="Of this level only, L1 to L6+.")]
 Track = Annotated[str | None, typer.Option(help="Of this track only: cloud, edge, mobile, tiny or global.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Count = Annotated[int, typer.Option(min=1, max=100, help="Items in the round.")]
-Sure = Annotated[bool, typer.Option("--confidence/--no-confidence", help="Ask how sure you are of each answer.")]
-
-
-def _chosen(area=None, level=None, track=None):
-    """Templates of an area, level and track. Raises TemplateError when a name is unknown or nothing is left."""
-    from .taxonomy import AREAS, LEVELS, TRACKS, complaint
-    from .template import TemplateError, load, names
-
-    for what, value, known in (("area", area, AREAS), ("level", level, tuple(LEVELS)), ("track", track, TRACKS)):
-        line = value and complaint(what, value, known)
-        if line:
-            raise TemplateError(line)
-    _some()
-    found = [t for t in map(load, names()) if area in (None, t.area) and level in (None, t.level) and track in (None, t.track)]
-    if not found:
-        asked = ", ".join(x for x in (area, level, track) if x)
-        raise TemplateError(f"no template is of {asked}; `staffml list` shows what there is")
-    return found
 
 
 def _s(count):
     return "" if count == 1 else "s"
 
 
-def _some():
-    from .template import FOLDER, TemplateError, names
+def named(name):
+    """One template, or all."""
+    from .session import every
+    from .template import load
 
-    if not names():
-        raise TemplateError(f"{FOLDER} holds no templates; install the course from its repository: make setup")
+    return [load(name)] if name else every()
 
 
-def _named(name):
-    from .template import load, names
-
-    _some()
-    return [load(name)] if name else [load(n) for n in names()]
+from . import cli_alone  # noqa: E402, F401  (the verbs of a person alone, which come first)
 
 
 @app.command("list")
@@ -65,9 +41,10 @@ def list_(area: Area = None, level: Level = None, track: Track = None, as_json: 
     """List templates, and how they cover areas, levels and tracks."""
     from collections import Counter
 
+    from .session import chosen
     from .taxonomy import AREAS, LEVELS, TRACKS
 
-    found = _chosen(area, level, track)
+    found = chosen(area, level, track)
     if as_json:
         keys = ("name", "title", "area", "topic", "level", "track", "minutes", "chapter", "requires", "kinds")
         out.print(json.dumps([{k: getattr(t, k) for k in keys} | {"parts": len(t.parts)} for t in found], indent=1))
@@ -113,35 +90,23 @@ def set_(name: Annotated[str, typer.Argument(help="Of the new assignment drills/
 @app.command()
 def preview(template: str, variants: Annotated[int, typer.Option(min=1, max=50)] = 3):
     """Show variants of a template as a student reads them, with every key and all feedback."""
-    from mlsysim import units
-
-    from .parts import Choice, Design, Diagnosis, computed
     from .problem import Problem
-    from .round import solution
     from .template import load
-    from .text import render
     from .variants import accepted, baked
+    from .worked import worked
 
     t = load(template)
     for i, p in accepted(t, variants):
         out.print(f"\n{t.name}, draw {i}: {t.title} ({t.area}/{t.topic}, {t.level}, {t.track}, {t.minutes} min, {t.chapter})", style="bold")
         out.print(str(Problem(baked(t, i, p))) + "\n")
-        answers = t.answers(p)
-        for part in t.parts:
-            if isinstance(part, Design):
-                for share, text in part.rubric:
-                    out.print(f"  {part.name}  {100 * share:g} %  {render(text, p, t.figures)}")
-                continue
-            steps = f"  (from {', '.join(part.steps)})" if part.steps else ""
-            out.print(f"  {part.name}  {solution(t, p, part, answers)}{steps}", style="green")
-            wrong = part.mistakes(p, answers) if computed(part) else {}
-            options = part.options(p, *([answers] if isinstance(part, Choice) else [])) if isinstance(part, Choice | Diagnosis) else ()
-            numbers = {w.name: n for n, (_, w) in enumerate(options, 1) if w}
-            for m in getattr(part, "misconceptions", ()) or getattr(part, "causes", ()):
-                if m.name in wrong or m.name in numbers:
-                    number = f"{numbers[m.name]}) " if m.name in numbers else ""
-                    value = units.format(wrong[m.name], part.unit) if m.name in wrong else m.text
-                    out.print(f"    {number}{value}  {100 * m.credit:g} %  {m.name}: {render(m.why, p, t.figures)}")
+        for part in worked(t, i, p)["parts"]:
+            for share, text in part["rubric"]:
+                out.print(f"  {part['name']}  {100 * share:g} %  {text}")
+            steps = f"  (from {', '.join(part['steps'])})" if part["steps"] else ""
+            if part["answer"]:
+                out.print(f"  {part['name']}  {part['answer']}{steps}", style="green")
+            for number, value, credit, name, why in part["wrong"]:
+                out.print(f"    {f'{number}) ' if number else ''}{value}  {100 * credit:g} %  {name}: {why}")
 
 
 @app.command()
@@ -153,7 +118,7 @@ def build(template: Annotated[str | None, typer.Argument(help="One template; all
     from .template import names
 
     changed = 0
-    for t in _named(template):
+    for t in named(template):
         path, new = write(t.name, variants)
         changed += new
         if new:
@@ -163,7 +128,7 @@ def build(template: Annotated[str | None, typer.Argument(help="One template; all
             if path.relative_to(POOLS).with_suffix("").as_posix() not in names():
                 path.unlink()
                 out.print(f"{path}: removed, its template is gone")
-    out.print(f"{changed} pools written, {len(_named(template)) - changed} up to date")
+    out.print(f"{changed} pools written, {len(named(template)) - changed} up to date")
 
 
 @app.command()
@@ -186,138 +151,6 @@ def check(template: Annotated[str | None, typer.Argument(help="One template; all
     if found:
         raise typer.Exit(1)
     out.print(f"{len(wanted)} template{_s(len(wanted))}, {variants:,} variants: both paths agree, nothing is typed in")
-
-
-def _say(text, style):
-    out.print(f"\n{text}" if style == "question" else text, style=_STYLES.get(style))
-
-
-def _ask(prompt):
-    if not sys.stdin.isatty():
-        line = sys.stdin.readline()
-        if not line:
-            raise EOFError
-        return line.rstrip("\n")
-    return out.input(prompt)
-
-
-def _play(templates, confidence):
-    """Ask one fresh variant of each template, and keep what came of it."""
-    from .pools import draws, variant
-    from .practice import Practice
-    from .round import Stopped, item
-    from .taxonomy import CHAPTERS
-
-    done, points = 0, 0.0
-    with Practice() as practice:
-        try:
-            for number, template in enumerate(templates, 1):
-                draw = practice.fresh(template.name, draws(template.name)["draws"])
-                out.rule(f"{number} of {len(templates)}", characters="-")
-                answers, seconds = item(template, draw, variant(template, draw), say=_say, ask=_ask, confidence=confidence)
-                _, due = practice.record(template, draw, answers, seconds)
-                share = sum(a.share for a in answers) / len(answers)
-                done, points = done + 1, points + share
-                out.print(f"{100 * share:.0f} % in {seconds / 60:.1f} min; to be asked again {_when(due)}")
-                out.print("" if share > 1 - 1e-9 else f"to read: {template.chapter} {CHAPTERS.get(template.chapter, '')}\n")
-        except (Stopped, EOFError):
-            out.print("stopped; this item is not kept")
-    out.print(f"{done} item{_s(done)}, {points:.2f} of {done} points")
-
-
-def _when(due):
-    from datetime import UTC, datetime
-
-    days = (due - datetime.now(UTC)).total_seconds() / 86400
-    return f"in {days:.0f} days" if days >= 1.5 else "tomorrow" if days >= 0.5 else "today"
-
-
-@app.command()
-def drill(area: Area = None, level: Level = None, track: Track = None, count: Count = 3,
-          template: Annotated[str | None, typer.Option(help="This template only.")] = None, confidence: Sure = True):
-    """A practice round: asks, reads units, grades with feedback and partial credit, and keeps the attempt."""
-    from .practice import Practice
-
-    found = _named(template) if template else _chosen(area, level, track)
-    with Practice() as practice:
-        tried = {}
-        for a in practice.attempts():
-            tried[a["template"]] = a["id"]
-    order = sorted(found, key=lambda t: (tried.get(t.name, 0), _level(t), t.name))      # new ones first, easy ones first
-    _play(list(itertools.islice(itertools.cycle(order), count)), confidence)
-
-
-def _level(template):
-    from .taxonomy import LEVELS
-
-    return tuple(LEVELS).index(template.level)
-
-
-@app.command()
-def due(show: Annotated[bool, typer.Option("--list", help="Only list what is due, and when the rest will be.")] = False,
-        count: Count = 10, confidence: Sure = True):
-    """Review what is due (FSRS, rated by the grade), each time with new numbers."""
-    from .practice import Practice
-    from .template import load, names
-
-    with Practice() as practice:
-        ready = [(n, d) for n, d in practice.due() if n in names()]
-        later = [(n, d) for n, d in practice.upcoming() if (n, d) not in ready and n in names()]
-    if show or not ready:
-        for name, when in (*ready, *later):
-            out.print(f"{name}  {'due' if (name, when) in ready else _when(when)}")
-        out.print(f"{len(ready)} due, {len(later)} later" if ready or later else "nothing to review yet; start with: staffml drill")
-        return
-    _play([load(name) for name, _ in ready[:count]], confidence)
-
-
-@app.command()
-def progress(as_json: AsJson = False):
-    """How it goes: by area, level and track, streaks, and how sure you were against how often you were right."""
-    from dataclasses import asdict
-
-    from .practice import Practice
-    from .practice import progress as add_up
-
-    with Practice() as practice:
-        found = add_up(practice.attempts())
-    if as_json:
-        groups = [{"group": g, "name": n, "attempts": c, "share": s} for (g, n), (c, s) in found.groups.items()]
-        out.print(json.dumps(asdict(found) | {"groups": groups}, indent=1))
-        return
-    if not found.attempts:
-        out.print("no attempts yet; start with: staffml drill")
-        return
-    out.print(f"{found.attempts} item{_s(found.attempts)}; {found.days} day{_s(found.days)} in a row; "
-              f"{found.right} right in a row, at best {found.best}")
-    table = Table("", "", "items", "points", box=None, pad_edge=False)
-    for (group, name), (count, share) in found.groups.items():
-        table.add_row(group, name, str(count), f"{100 * share:.0f} %  {'#' * round(20 * share)}")
-    out.print(table)
-    if found.calibration:
-        out.print(f"how sure, and how often right (squared error {found.brier:.2f}; always saying 50 % gives 0.25)")
-        for low, high, count, sure, right in found.calibration:
-            said = "more sure than right" if sure - right > 0.15 else "less sure than right" if right - sure > 0.15 else ""
-            bin_ = f"  {100 * low:3.0f} to {100 * high:3.0f} %"
-            out.print(f"{bin_}: {count} answer{_s(count)}, sure {100 * sure:.0f} %, right {100 * right:.0f} %  {said}".rstrip())
-    if found.intervals[1]:
-        out.print(f"intervals meant to hold the truth nine times in ten: {found.intervals[0]} of {found.intervals[1]} did")
-    for name, count in found.mistakes:
-        out.print(f"met {count} time{_s(count)}: {name}")
-
-
-@app.command()
-def export(file: Annotated[Path | None, typer.Argument(help="Where to; the terminal if not given.")] = None):
-    """Write all attempts and review cards as JSON."""
-    from .practice import Practice
-
-    with Practice() as practice:
-        text = json.dumps(practice.export(), indent=1)
-    if file is None:
-        out.print(text)
-    else:
-        file.write_text(text + "\n", encoding="utf-8")
-        out.print(f"{file}: written")
 
 
 @app.command()
@@ -387,7 +220,3 @@ def main():
             sys.stderr.write(f"staffml: {error}\n")
             sys.exit(2)
         raise
-
-
-if __name__ == "__main__":
-    main()

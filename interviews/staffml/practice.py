@@ -1,4 +1,4 @@
-"""What one person has practised: attempts, confidence and review cards, in one SQLite file.
+"""What one person has practised: attempts, confidence, review cards and mock interviews, in one SQLite file.
 
 Every write is one immediate transaction, so a second process waits and a crash leaves the file as it was before. The
 file is versioned (PRAGMA user_version); a newer one is refused rather than damaged.
@@ -10,13 +10,12 @@ import json
 import os
 import sqlite3
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
-VERSION = 1
 FOLDER_VARIABLE = "STAFFML_DATA"
 _WAIT = 20.0                            # seconds for another process to finish its write
-_SCHEMA = """
+_SCHEMAS = ("""
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE attempt (
     id INTEGER PRIMARY KEY, at TEXT NOT NULL, template TEXT NOT NULL, draw INTEGER NOT NULL, seconds REAL NOT NULL,
@@ -28,7 +27,15 @@ CREATE TABLE answer (
 ) STRICT;
 CREATE TABLE card (template TEXT PRIMARY KEY, data TEXT NOT NULL, due TEXT NOT NULL) STRICT;
 CREATE INDEX attempt_template ON attempt(template);
-"""
+INSERT INTO about VALUES ('salt', lower(hex(randomblob(8))))
+""", """
+CREATE TABLE mock (id INTEGER PRIMARY KEY, at TEXT NOT NULL, plan TEXT NOT NULL, ended TEXT) STRICT;
+CREATE TABLE mock_item (
+    mock INTEGER NOT NULL REFERENCES mock(id), number INTEGER NOT NULL, template TEXT NOT NULL, draw INTEGER NOT NULL, pool TEXT NOT NULL,
+    typed TEXT NOT NULL, spent REAL NOT NULL, attempt INTEGER REFERENCES attempt(id), PRIMARY KEY (mock, number)
+) STRICT
+""")
+VERSION = len(_SCHEMAS)                 # schema number i takes a file from version i to i + 1
 
 
 class PracticeError(ValueError):
@@ -74,13 +81,13 @@ class Practice:
             raise PracticeError(f"{self.path}: {error}; move the file away to start afresh, or set {FOLDER_VARIABLE}") from None
 
     def _open(self):
-        if self._version() == 0:
-            with self._writing():
-                if self._version() == 0:            # no other process was quicker
-                    for statement in _SCHEMA.split(";\n"):
-                        self._db.execute(statement)
-                    self._db.execute("INSERT INTO about VALUES ('salt', ?)", (os.urandom(8).hex(),))
-                    self._db.execute(f"PRAGMA user_version = {VERSION}")
+        for old, schema in enumerate(_SCHEMAS):
+            if self._version() == old:
+                with self._writing():
+                    if self._version() == old:      # no other process was quicker
+                        for statement in schema.split(";\n"):
+                            self._db.execute(statement)
+                        self._db.execute(f"PRAGMA user_version = {old + 1}")
         if self._version() > VERSION:
             raise PracticeError(f"{self.path} has version {self._version()}, this StaffML reads up to {VERSION}: install a newer one")
 
@@ -110,8 +117,11 @@ class Practice:
     def __exit__(self, *_):
         self.close()
 
-    def record(self, template, draw, answers, seconds, *, at=None):
-        """Add one attempt and move the template's review card -> (number of the attempt, when it is due)."""
+    def record(self, template, draw, answers, seconds, *, at=None, mock=None):
+        """Add one attempt and move the template's review card -> (number of the attempt, when it is due).
+
+        mock: (number of a mock interview, number of its item) that the attempt belongs to.
+        """
         from .schedule import rating, review
 
         at = at or datetime.now(UTC)
@@ -124,7 +134,53 @@ class Practice:
             old = db.execute("SELECT data FROM card WHERE template = ?", (template.name,)).fetchone()
             data, due = review(old and old[0], rating(share, seconds, 60 * template.minutes), at)
             db.execute("INSERT OR REPLACE INTO card VALUES (?,?,?)", (template.name, data, due.isoformat()))
+            if mock:
+                self._one(db.execute("UPDATE mock_item SET attempt = ? WHERE mock = ? AND number = ? AND attempt IS NULL",
+                                     (row.lastrowid, *mock)))
         return row.lastrowid, due
+
+    def start_mock(self, plan, *, at=None):
+        """Begin a mock interview -> its number. Raises PracticeError while another one runs."""
+        at = at or datetime.now(UTC)
+        with self._writing() as db:
+            running = db.execute("SELECT at FROM mock WHERE ended IS NULL").fetchone()
+            if running:
+                raise PracticeError(f"the mock interview of {running[0][:16]} UTC is not over: go on with it, or end it first")
+            return db.execute("INSERT INTO mock (at, plan) VALUES (?,?)", (at.isoformat(), json.dumps(plan))).lastrowid
+
+    def end_mock(self, number, reason):
+        """Close a mock interview: no more items."""
+        with self._writing() as db:
+            self._one(db.execute("UPDATE mock SET ended = ? WHERE id = ? AND ended IS NULL", (reason, number)))
+
+    def ask_mock(self, number, place, template, draw, pool):
+        """Keep which variant is asked as item number `place`; pool is the hash of the pool that it comes from."""
+        with self._writing() as db:
+            db.execute("INSERT INTO mock_item VALUES (?,?,?,?,?,'[]',0,NULL)", (number, place, template, draw, pool))
+
+    def type_mock(self, number, place, before, typed, spent, pool):
+        """Keep what was typed into an item so far, [text], and the seconds spent on it. before: the list that this one replaces."""
+        with self._writing() as db:
+            self._one(db.execute("UPDATE mock_item SET typed = ?, spent = ?, pool = ? WHERE mock = ? AND number = ? AND typed = ?",
+                                 (json.dumps(typed), spent, pool, number, place, json.dumps(before))))
+
+    def mocks(self):
+        """All mock interviews in order -> [{"id", "at", "plan", "ended", "items": [{..., "typed": [...], "attempt": {...} or None}]}]."""
+        attempts = {a["id"]: a for a in self.attempts()}
+        items = self._rows("SELECT * FROM mock_item ORDER BY mock, number")
+        for item in items:
+            item["typed"], item["attempt"] = json.loads(item["typed"]), attempts.get(item["attempt"])
+        return [m | {"plan": json.loads(m["plan"]), "items": [i for i in items if i["mock"] == m["id"]]}
+                for m in self._rows("SELECT * FROM mock ORDER BY id")]
+
+    def mock(self, number=None):
+        """One mock interview, as mocks() gives it: by its number, or the one that runs; None if there is none."""
+        return next((m for m in self.mocks() if (m["ended"] is None if number is None else m["id"] == number)), None)
+
+    @staticmethod
+    def _one(changed):
+        if changed.rowcount != 1:
+            raise PracticeError("another process goes on with this mock interview; go on there, or start again here")
 
     def fresh(self, name, draws):
         """A draw of a template that was not asked yet; when all were, the one asked longest ago."""
@@ -165,60 +221,8 @@ class Practice:
         try:
             cards = [{"template": c["template"], "due": c["due"], "card": json.loads(c["data"])}
                      for c in self._rows("SELECT * FROM card ORDER BY template")]
-            return {"format": "staffml-practice", "version": VERSION, "attempts": self.attempts(), "cards": cards}
+            return {"format": "staffml-practice", "version": VERSION, "attempts": self.attempts(), "cards": cards,
+                    "mocks": [m | {"items": [i | {"attempt": i["attempt"] and i["attempt"]["id"]} for i in m["items"]]}
+                              for m in self.mocks()]}
         finally:
             self._db.execute("COMMIT")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What the attempts add up to. groups: {(kind of group, name): (attempts, mean share)}; days is the streak up to today.
-
-    right is the run of items all right up to now, best the longest. calibration: [(low, high, answers, mean confidence, share
-    right)] by bins of the student's confidence; brier their mean squared error; intervals (held, all) of estimates; mistakes
-    the misconceptions met most often.
-    """
-
-    attempts: int
-    groups: dict
-    days: int
-    right: int
-    best: int
-    calibration: list
-    brier: float | None
-    intervals: tuple
-    mistakes: list
-
-
-_BINS = (0, 0.2, 0.4, 0.6, 0.8, 0.95, 1)
-
-
-def progress(attempts, today=None):
-    """Progress over a list of attempts as Practice.attempts() gives them; days are those of the local clock."""
-    from collections import Counter, defaultdict
-
-    today = today or datetime.now().astimezone().date()
-    shares = defaultdict(list)
-    run = best = 0
-    for a in attempts:
-        for group in ("area", "level", "track"):
-            shares[group, a[group]].append(a["share"])
-        run = run + 1 if a["share"] > 1 - 1e-9 else 0
-        best = max(best, run)
-    dates = {datetime.fromisoformat(a["at"]).astimezone().date() for a in attempts}
-    day = today if today in dates else today - timedelta(days=1)    # a day is not over before midnight
-    days = 0
-    while day in dates:
-        days, day = days + 1, day - timedelta(days=1)
-    answers = [answer for a in attempts for answer in a["answers"]]
-    sure = [(x["confidence"], float(x["share"] > 1 - 1e-9)) for x in answers if x["confidence"] is not None]
-    bins = []
-    for low, high in zip(_BINS, _BINS[1:], strict=False):
-        inside = [(c, r) for c, r in sure if low <= c < high or c == high == 1]
-        if inside:
-            bins.append((low, high, len(inside), sum(c for c, _ in inside) / len(inside), sum(r for _, r in inside) / len(inside)))
-    held = [x["held"] for x in answers if x["held"] is not None]
-    return Progress(len(attempts), {k: (len(v), sum(v) / len(v)) for k, v in sorted(shares.items())}, days, run, best, bins,
-                    sum((c - r) ** 2 for c, r in sure) / len(sure) if sure else None, (sum(held), len(held)),
-                    Counter(x["mistake"] for x in answers if x["mistake"]).most_common(5))
-

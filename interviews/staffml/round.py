@@ -1,9 +1,11 @@
-"""One item of a practice round: shown, asked part by part, judged, and kept.
+"""One item of a practice round: shown, asked part by part, and judged, without a terminal.
 
-The terminal is two functions, say(text, style) and ask(prompt) -> text, so that a panel or a test can take its place.
+A round is a generator of steps. It yields Say, which wants no answer, and Ask, which is sent the text that was typed, and it
+returns what came of it. `play` runs one with two functions; a panel sends texts as they come.
 """
 
 import time
+from dataclasses import dataclass
 
 from mlsysim import units
 
@@ -19,38 +21,76 @@ class Stopped(Exception):
     """The student has left the round."""
 
 
-def item(template, draw, p, *, say, ask, confidence=True, clock=time.monotonic):
-    """Ask every part of one variant -> ([Answer], seconds). Raises Stopped for "q", and lets EOFError pass.
+@dataclass(frozen=True)
+class Say:
+    """Something to show. style: "", bold, question, right, partial, wrong, format, key or rule."""
+
+    text: str
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Something to type; an empty text always gets on. left: (seconds for this item, for the whole mock interview), or None.
+
+    long says that an answer in sentences is wanted.
+    """
+
+    prompt: str
+    long: bool = False
+    left: tuple | None = None
+
+
+def play(steps, say, ask):
+    """Run a round with say(text, style) and ask(Ask) -> text -> what it returns. The end of the input is Stopped."""
+    text = None
+    try:
+        while True:
+            step = steps.send(text)
+            text = None
+            if isinstance(step, Say):
+                say(step.text, step.style)
+                continue
+            try:
+                text = ask(step)
+            except EOFError:
+                text = "q"
+    except StopIteration as end:
+        return end.value
+
+
+def item(template, draw, p, *, confidence=True, clock=time.monotonic):
+    """Steps that ask every part of one variant; returns ([Answer], seconds), and raises Stopped for "q".
 
     A chain is judged when its last step is answered, so that no step gives the next one away.
     """
     variant = baked(template, draw, p)
     problem, answers, start = Problem(variant), template.answers(p), clock()
-    say(f"{template.title}  ({template.area}, {template.level}, {template.track}, about {template.minutes} min)", "bold")
-    say(problem.scenario(), "")
+    yield Say(f"{template.title}  ({template.area}, {template.level}, {template.track}, about {template.minutes} min)", "bold")
+    yield Say(problem.scenario())
     given, earlier, told = [], {}, []
     chain = any(part.steps for part in template.parts)
     for i, part in enumerate(template.parts, 1):
-        say(problem.question(i, variant["parts"][part.name]), "question")
+        yield Say(problem.question(i, variant["parts"][part.name]), "question")
         if isinstance(part, Design):
-            given.append(_design(template, p, part, say, ask))
+            given.append((yield from _design(template, p, part)))
             continue
-        answer, found, value = _part(template, p, part, say, ask, confidence, answers, earlier)
+        answer, found, value = yield from _part(template, p, part, confidence, answers, earlier)
         given.append(answer)
         if value is not None and computed(part) and not isinstance(part, Choice):
             earlier[part.name] = value
-        told.append(lambda part=part, found=found: verdict(template, p, part, found, answers, say))
+        told += verdict(template, p, part, found, answers)
         if not chain:
-            told.pop()()
-    for tell in told:
-        tell()
+            yield from told
+            told.clear()
+    yield from told
     return given, clock() - start
 
 
-def _part(template, p, part, say, ask, confidence, answers, earlier):
+def _part(template, p, part, confidence, answers, earlier):
     options = len(part.options(p, answers) if isinstance(part, Choice) else part.options(p)) if isinstance(part, Choice | Diagnosis) else 0
     while True:
-        text = ask("answer (Enter to pass, q to stop): ").strip()
+        text = (yield Ask("answer (Enter to pass, q to stop): ")).strip()
         if text.lower() == "q":
             raise Stopped
         if not text:
@@ -59,59 +99,66 @@ def _part(template, p, part, say, ask, confidence, answers, earlier):
             read(part, text, options)
             break
         except Unreadable as error:
-            say(str(error), "format")
-    interval = _interval(part, say, ask) if isinstance(part, Fermi) else None
-    sure = _confidence(say, ask) if confidence and not isinstance(part, Fermi) else None
+            yield Say(str(error), "format")
+    interval = (yield from _interval(part)) if isinstance(part, Fermi) else None
+    sure = (yield from _confidence()) if confidence and not isinstance(part, Fermi) else None
     found = mark(template, p, part.name, text, earlier=earlier, interval=interval, answers=answers)
     answer = Answer(part.name, part.kind, text, found.value, found.share, found.mistake, sure, found.interval)
     return answer, found, found.value
 
 
-def _interval(part, say, ask):
+def _interval(part):
     while True:
-        text = ask("an interval that holds it nine times in ten, LOW .. HIGH (Enter for none): ").strip()
+        text = (yield Ask("an interval that holds it nine times in ten, LOW .. HIGH (Enter for none): ")).strip()
+        if text.lower() == "q":
+            raise Stopped
         if not text:
             return None
         try:
             read_interval(part, text)
             return text
         except Unreadable as error:
-            say(str(error), "format")
+            yield Say(str(error), "format")
 
 
-def _confidence(say, ask):
+def _confidence():
     while True:
-        text = ask("how sure, in per cent (Enter for no answer): ").strip().removesuffix("%").strip()
+        text = (yield Ask("how sure, in per cent (Enter for no answer): ")).strip().removesuffix("%").strip()
+        if text.lower() == "q":
+            raise Stopped
         if not text:
             return None
         if text.isascii() and text.isdigit() and 0 <= int(text) <= 100:
             return int(text) / 100
-        say(f"got {text[:20]!r}; write a whole number from 0 to 100, or nothing", "format")
+        yield Say(f"got {text[:20]!r}; write a whole number from 0 to 100, or nothing", "format")
 
 
-def _design(template, p, part, say, ask):
-    text = ask("your answer (Enter to pass, q to stop): ").strip()
+def _design(template, p, part):
+    text = (yield Ask("your answer (Enter to pass, q to stop): ", long=True)).strip()
     if text.lower() == "q":
         raise Stopped
     share = 0.0
     for points, criterion in part.rubric:
-        say(f"{100 * points:g} %  {render(criterion, p, template.figures)}", "")
-        if text and ask("does your answer say so? (y/n): ").strip().lower().startswith("y"):
-            share += points
-    say(f"{part.name}: {100 * share:.0f} % by your own marking", "partial")
+        yield Say(f"{100 * points:g} %  {render(criterion, p, template.figures)}")
+        said = (yield Ask("does your answer say so? (y/n): ")).strip().lower() if text else ""
+        if said == "q":
+            raise Stopped
+        share += points if said.startswith("y") else 0
+    yield Say(f"{part.name}: {100 * share:.0f} % by your own marking", "partial")
     return Answer(part.name, part.kind, text, None, share)
 
 
-def verdict(template, p, part, found, answers, say):
-    """Say what an answer earned, why, and what is right. found is a Mark, or None for a part that was passed."""
+def verdict(template, p, part, found, answers):
+    """What an answer earned, why, and what is right -> [Say]. found is a Mark, or None for a part that was passed."""
     share = found.share if found else 0.0
     head = "right" if share > 1 - 1e-9 else f"{100 * share:.0f} %" if share else "passed" if found is None else "wrong"
     why = f" {found.why}" if found and found.why else ""
-    say(f"{part.name}: {head}.{why}", "right" if head == "right" else "partial" if share else "wrong")
+    told = [Say(f"{part.name}: {head}.{why}", "right" if head == "right" else "partial" if share else "wrong")]
     if head != "right" or (found and (found.carried or isinstance(part, Fermi))):
-        say(f"wanted {solution(template, p, part, answers)}", "key")
+        told.append(Say(f"wanted {solution(template, p, part, answers)}", "key"))
     if found and found.interval is not None:
-        say("your interval holds it" if found.interval else "your interval does not hold it", "key")
+        told.append(Say("your interval holds it" if found.interval else "your interval does not hold it", "key"))
+    return told
 
 
 def solution(template, p, part, answers):

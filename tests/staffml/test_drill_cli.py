@@ -1,6 +1,7 @@
 """The `staffml` command, as a person types it: each verb in a process of its own."""
 
 import configparser
+import itertools
 import json
 import os
 import subprocess
@@ -14,6 +15,8 @@ from staffml import load
 from staffml.pools import draws, variant
 from staffml.practice import Practice
 from staffml.round import Stopped, item
+from staffml.round import play as run_steps
+from staffml.taxonomy import AREAS, LEVELS, TRACKS
 from staffml.template import names
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +42,7 @@ def test_the_command_is_installed_under_its_name():
 def test_help_names_every_verb(staffml):
     done = staffml("--help")
     assert done.returncode == 0
-    for verb in ("list", "new", "preview", "build", "check", "drill", "due", "progress", "export"):
+    for verb in ("list", "new", "preview", "build", "check", "drill", "due", "mock", "progress", "export"):
         assert f" {verb} " in done.stdout
 
 
@@ -65,7 +68,11 @@ def test_every_template_has_a_preview(staffml, name):
 @pytest.mark.parametrize("arguments, message", [
     (("drill", "--area", "memry"), "did you mean memory?"),
     (("drill", "--level", "L7"), "level 'L7' is not one of L1, L2"),
-    (("drill", "--area", "memory", "--track", "tiny"), "no template is of memory, tiny; `staffml list` shows what there is"),
+    (("mock", "--end"), "no mock interview is running"),
+    (("mock", "--report", "7"), "there is no mock interview 7; staffml mock --list shows none yet"),
+    (("mock", "--minutes", "5", "--level", "L6+"), "no item fits into 5 minutes; the shortest takes"),
+    (("mock", "--error", "0"), "--error"),
+    (("progress", "--plot", "plot.doc"), "its ending names no format; wants one of"),
     (("preview", "memory/kv_cash"), "did you mean memory/kv_cache"),
     (("new", "memory"), "wants AREA/NAME"),
     (("dril",), "No such command"),
@@ -76,6 +83,15 @@ def test_bad_input_is_one_line_and_status_two(staffml, arguments, message):
     done = staffml(*arguments)
     assert done.returncode == 2 and done.stdout == ""
     assert message in done.stderr and done.stderr.count("\n") == 1 and done.stderr.startswith("staffml: ")
+
+
+def test_a_choice_that_leaves_no_template_is_one_line_too(staffml):
+    there = {(load(n).area, load(n).level, load(n).track) for n in names()}
+    area, level, track = next(c for c in itertools.product(AREAS, LEVELS, TRACKS) if c not in there)
+    for verb in ("list", "drill", "mock"):
+        done = staffml(verb, "--area", area, "--level", level, "--track", track)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == f"staffml: no template is of {area}, {level}, {track}; `staffml list` shows what there is\n"
 
 
 def test_check_of_one_template_says_how_many_variants_agree(staffml):
@@ -102,11 +118,12 @@ def test_a_round_grades_with_feedback_and_is_kept(staffml):
 
 
 def test_the_next_round_brings_another_variant_and_prefers_what_is_new(staffml):
-    for _ in range(3):
-        staffml("drill", "--area", "networking", "--count", 1, "--no-confidence", stdin="\n\n\n")
+    for choice in (("--area", "networking"), ("--area", "networking"), ("--template", "networking/round_trip")) + 2 * (
+            ("--template", "networking/round_trip"),):
+        staffml("drill", *choice, "--count", 1, "--no-confidence", stdin="\n" * 9)
     with Practice(staffml.folder / "practice.sqlite") as practice:
         asked = [(a["template"], a["draw"]) for a in practice.attempts()]
-    assert len(set(asked)) == 3 and {name for name, _ in asked[:2]} == {n for n in names() if n.startswith("networking/")}
+    assert len(asked) == len(set(asked)) == 5 and asked[0][0] != asked[1][0] and len({name for name, _ in asked}) <= 3
 
 
 def test_an_item_left_half_way_is_not_kept_and_earlier_ones_are(staffml):
@@ -140,8 +157,8 @@ def play(name, lines, confidence=False):
     template = load(name)
     draw = draws(name)["draws"][0]
     p, said, lines = variant(template, draw), [], iter(lines(template, variant(template, draw)))
-    answers, seconds = item(template, draw, p, say=lambda text, style: said.append(text), ask=lambda prompt: next(lines),
-                            confidence=confidence, clock=iter((10.0, 75.0)).__next__)
+    steps = item(template, draw, p, confidence=confidence, clock=iter((10.0, 75.0)).__next__)
+    answers, seconds = run_steps(steps, lambda text, style: said.append(text), lambda step: next(lines))
     return answers, seconds, said
 
 

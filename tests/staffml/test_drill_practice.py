@@ -13,7 +13,8 @@ import pytest
 
 from staffml import load
 from staffml.pools import draws
-from staffml.practice import VERSION, Answer, Practice, PracticeError, default_path, progress
+from staffml.practice import VERSION, Answer, Practice, PracticeError, default_path
+from staffml.progress import progress
 from staffml.schedule import rating, review
 
 NAME = "networking/round_trip"
