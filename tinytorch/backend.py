@@ -23,6 +23,7 @@ from tinytorch._ext import _reference
 BACKENDS = ("cython", "reference")
 FAMILIES = {  # extension module of tinytorch._ext -> its kernels
     "copy": ("copy",),
+    "gemm": ("gemm",),
     "rows": ("relu",),
     "value": ("Value",),
 }

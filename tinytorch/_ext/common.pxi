@@ -55,3 +55,18 @@ cdef inline bint partly_overlap(cnp.ndarray a, cnp.ndarray b) noexcept:
 
 cdef inline bint overlap(cnp.ndarray a, cnp.ndarray b) noexcept:
     return a.data < b.data + cnp.PyArray_NBYTES(b) and b.data < a.data + cnp.PyArray_NBYTES(a)
+
+
+cdef inline bint overlap_any(cnp.ndarray a, cnp.ndarray b) noexcept:
+    """Whether the contiguous array a lies, even in part, between the first and the last byte of b, of any strides."""
+    cdef int axis
+    cdef char* first = b.data
+    cdef char* last = b.data + cnp.PyArray_ITEMSIZE(b)
+    for axis in range(b.ndim):
+        if b.shape[axis] == 0:
+            return False
+        if b.strides[axis] < 0:
+            first += (b.shape[axis] - 1) * b.strides[axis]
+        else:
+            last += (b.shape[axis] - 1) * b.strides[axis]
+    return a.data < last and first < a.data + cnp.PyArray_NBYTES(a)
