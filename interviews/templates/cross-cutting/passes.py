@@ -17,11 +17,11 @@ template = Template(
            (45, 50, 60, 65, 80, 95, 100, 120, 150)), "pull": tuple(us * 1e-6 for us in (90, 110, 125, 140, 170, 180, 200, 250))},
     where=lambda p: p.push < p.pull and p.inputs != p.outputs,
     prompt="""
-        A controller on a robot needs all derivatives of a network with {inputs} inputs and {outputs} outputs, each output with respect to
-        each input. A pass in forward mode takes {push:µs}, one in reverse mode {pull:µs}; passes run one after the other.""",
+        A controller on a robot needs all derivatives of a network with {inputs} inputs and {outputs} outputs, each output with respect
+        to each input. A pass in forward mode takes {push:µs}, one in reverse mode {pull:µs}; passes run one after the other.""",
     parts=(
         Choice("passes", "How many passes does reverse mode need?", "", lambda p: p.outputs, ("1", "100"), (
-            Misconception("inputs", lambda p: p.inputs, 0.25, "Forward mode takes a pass for each input; reverse mode starts at an output."),
+            Misconception("inputs", lambda p: p.inputs, 0.25, "Forward mode takes one for each input; reverse starts at an output."),
             Misconception("every pair", lambda p: p.inputs * p.outputs, 0.0, "One pass in reverse gives the derivatives by all inputs."),
             Misconception("one", lambda p: 1, 0.25, "One pass is enough for a loss, which is a single output."))),
         Part("time", "How long do all derivatives take in the quicker of the two modes?", "s", lambda p: min(forward(p), reverse(p)),

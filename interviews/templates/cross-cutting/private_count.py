@@ -12,9 +12,9 @@ template = Template(
     space={"budget": (0.5, 0.8, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0), "counts": (5, 8, 10, 12, 16, 20, 25, 30), "moves": (2, 3, 4, 5),
            "error": (0.02, 0.04, 0.05, 0.1)},
     prompt="""
-        A keyboard vendor publishes {counts} counts a day, of users who typed certain words, and wants differential privacy with a budget
-        of epsilon = {budget:plain} for all that it publishes about a user in a day. The budget is split evenly over the counts. A
-        phone adds at most {moves} to each of them. The server adds Laplace noise to each count before it is published.""",
+        A keyboard vendor publishes {counts} counts a day, of users who typed certain words, and wants differential privacy with a
+        budget of epsilon = {budget:plain} for all that it publishes about a user in a day. The budget is split evenly over the counts.
+        A phone adds at most {moves} to each of them. The server adds Laplace noise to each count before it is published.""",
     parts=(
         Part("scale", "Which scale must the noise of one count have?", "", scale, ("0.5", "1000"), (
             Misconception("whole budget each", lambda p: p.moves / p.budget, 0.5,

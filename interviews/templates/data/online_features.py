@@ -16,9 +16,9 @@ template = Template(
     space={"goods": (2e6, 5e6, 8e6, 20e6, 50e6, 80e6, 200e6, 500e6), "features": (50, 80, 100, 200, 300), "size": (4, 8), "copies": (2, 3),
            "requests": (200, 300, 500, 800, 1000, 2000, 5000), "candidates": (100, 200, 300, 500, 1000)},
     prompt="""
-        A shop ranks its goods by a model. For each of {goods:million} goods an online store keeps {features} features of {size:B} each, all
-        in memory, and all {copies} times over, so that a machine may fail. At the busiest hour {requests} requests a second come; each
-        ranks {candidates} goods, and a read fetches all features of one of them.""",
+        A shop ranks its goods by a model. For each of {goods:million} goods an online store keeps {features} features of {size:B} each,
+        all in memory, and all {copies} times over, so that a machine may fail. At the busiest hour {requests} requests a second come;
+        each ranks {candidates} goods, and a read fetches all features of one of them.""",
     parts=(
         Fermi("memory", "Without a calculator: how much memory do the features take in all?", "B", memory, ("500 MB", "20 TB"), (
             Misconception("one feature", lambda p: memory(p) / p.features, 0.0, "Each of the goods has many features."),

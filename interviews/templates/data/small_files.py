@@ -20,8 +20,8 @@ template = Template(
             "random": lambda p: int(systems.storage_tier(p.tier).iops.value)},
     prompt="""
         A training set holds {samples:million} samples of {sample:kB} each. It lies on a {medium} ({tier}), which takes {random} read
-        requests a second and delivers {read:MB/s} at most. Enough requests are under way at any time that nothing else holds it
-        up. An epoch reads every sample once, in random order.""",
+        requests a second and delivers {read:MB/s} at most. Enough requests are under way at any time that nothing else holds it up. An
+        epoch reads every sample once, in random order.""",
     parts=(
         Part("files", "Each sample is a file, read with one request. How long does an epoch take at least?", "s",
              lambda p: epoch(p, p.sample), ("1 s", "40 days"), (

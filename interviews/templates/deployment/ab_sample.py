@@ -20,9 +20,9 @@ template = Template(
            "share": (0.1, 0.2, 0.5)},
     prompt="""
         A keyboard app shows suggestions, and {base:%} of its users take one on their first day. You want to see whether a new model on
-        the phone raises that by {lift:%} of what it is, at a significance level of {level:%}, two-sided (z = {sure:plain}), and to
-        find such an effect with a probability of {found:%} (z = {power:plain}). Each day brings {users} new users; {share:%} of them
-        enter the test, half in each arm. Take the variance of the present rate in both arms.""",
+        the phone raises that by {lift:%} of what it is, at a significance level of {level:%}, two-sided (z = {sure:plain}), and to find
+        such an effect with a probability of {found:%} (z = {power:plain}). Each day brings {users} new users; {share:%} of them enter
+        the test, half in each arm. Take the variance of the present rate in both arms.""",
     parts=(
         Part("arm", "How many users does each arm need?", "", arm, ("500", "1e8"), (
             Misconception("points", lambda p: arm(p) * p.base**2, 0.25, "The lift is relative: multiply it by the rate first."),

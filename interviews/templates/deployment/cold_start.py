@@ -19,8 +19,8 @@ template = Template(
            3e9, 5e9), "warm": (15.0, 20.0, 30.0, 45.0), "replicas": (3, 4, 5, 6, 8), "each": (4, 5, 6, 8, 10), "more": (0.2, 0.25, 0.5)},
     derive={"rate": lambda p: (p.replicas + p.more) * p.each},
     prompt="""
-        A service runs {replicas} replicas that take {each} requests a second each. Traffic jumps to {rate:plain} a second, and a further
-        replica is started at once, on an empty node. It pulls its image of {image:GB} at {pull:MB/s}, then reads weights of
+        A service runs {replicas} replicas that take {each} requests a second each. Traffic jumps to {rate:plain} a second, and a
+        further replica is started at once, on an empty node. It pulls its image of {image:GB} at {pull:MB/s}, then reads weights of
         {weights:GB} at {read:GB/s} into its devices, then compiles and warms up for {warm:s}. Requests that cannot be taken wait in
         line, and nobody gives up.""",
     parts=(

@@ -23,8 +23,8 @@ template = Template(
     figures={"cache": cache, "move": lambda p: move(p, cache(p)), "first": lambda p: p.asked / p.prefill,
              "ratio": lambda p: p.asked / p.prefill / (p.answered / p.decode)},
     prompt="""
-        A decoder with {layers} layers and {kv_heads} key-value heads of dimension {head_dim} answers {demand} requests a second; each has
-        {asked} tokens of prompt and gets {answered} tokens of answer. Prompts are worked off on machines of their own, which take
+        A decoder with {layers} layers and {kv_heads} key-value heads of dimension {head_dim} answers {demand} requests a second; each
+        has {asked} tokens of prompt and gets {answered} tokens of answer. Prompts are worked off on machines of their own, which take
         {prefill} prompt tokens a second each. The cache, {bytes_per:B} a number, then moves to a machine that decodes, over
         {link:Gbit/s} that nothing else uses; such a machine puts out {decode} tokens a second, all its requests together.""",
     parts=(

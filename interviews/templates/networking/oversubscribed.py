@@ -23,8 +23,8 @@ template = Template(
     derive={"hosts": lambda p: p.down * p.leaves},
     prompt="""
         {hosts} hosts with one card of {card:Gbit/s} each hang on {leaves} leaf switches. Every leaf has {down} links down to hosts and
-        {up} links up to spine switches, all of the rate of a card. Traffic between hosts of one leaf stays in the leaf, and paths
-        share the rest evenly.""",
+        {up} links up to spine switches, all of the rate of a card. Traffic between hosts of one leaf stays in the leaf, and paths share
+        the rest evenly.""",
     parts=(
         Part("over", "By what factor are the leaves oversubscribed?", "", over, ("1", "20"), (
             Misconception("share of the ports", lambda p: (p.down + p.up) / p.up, 0.5, "Compare links down with links up, not with all."),

@@ -22,8 +22,8 @@ template = Template(
            0.5, 0.6), "copy": (4e9, 5e9, 6e9, 8e9, 10e9), "trip": tuple(86400.0 * d for d in (1, 2, 3, 4))},
     prompt="""
         A lab abroad collected {size:TB} of recordings and wants them in your data centre. Its line carries {link:Gbit/s}, of which this
-        transfer may use {share:%}. A courier takes {trip:days} with a case of drives, however full; they are filled there and read
-        here at {copy:GB/s}, each before the next step begins.""",
+        transfer may use {share:%}. A courier takes {trip:days} with a case of drives, however full; they are filled there and read here
+        at {copy:GB/s}, each before the next step begins.""",
     parts=(
         Fermi("wire", "Without a calculator: how long does the transfer take on the line?", "s", wire, ("1 h", "10000 days"), (
             Misconception("bits as bytes", lambda p: wire(p) / 8, 0.25, "The line is in bits a second, the data in bytes."),

@@ -22,8 +22,8 @@ template = Template(
            "gap": (4, 5, 6, 8)},
     prompt="""
         A keyword network has {weights:thousand} weights of {width:B} each, and {zeros:%} of them, scattered, were pruned to zero. Flash
-        holds the other weights and says where they belong in one of two ways: a bitmap with a bit for every weight of the network,
-        or, with each kept weight, {gap} bits that count the zeros since the one before. No gap is too long for that.""",
+        holds the other weights and says where they belong in one of two ways: a bitmap with a bit for every weight of the network, or,
+        with each kept weight, {gap} bits that count the zeros since the one before. No gap is too long for that.""",
     parts=(
         Part("bitmap", "How many bytes does the network take with a bitmap?", "B", bitmap, ("5 kB", "2 MB"), (
             Misconception("values only", kept, 0.25, "Without the bitmap nobody knows where the kept weights belong."),

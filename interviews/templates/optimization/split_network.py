@@ -39,8 +39,8 @@ template = Template(
                           tuple((block, p[block], p[block] * p.slower) for block in BLOCKS), tells=(*BLOCKS, "slower")),
     prompt="""
         A perception network of six blocks, one after the other, takes the times below for a frame on a board's graphics processor, and
-        {slower:plain} times as long on its inference accelerator. The accelerator is to run the first blocks and the graphics
-        processor the others, each on another frame. Passing a frame on takes {copy:ms}, during which both go on working.""",
+        {slower:plain} times as long on its inference accelerator. The accelerator is to run the first blocks and the graphics processor
+        the others, each on another frame. Passing a frame on takes {copy:ms}, during which both go on working.""",
     parts=(
         Part("cut", "After how many blocks do you pass frames on, to get the most frames a second?", "", lambda p: cuts(p)[0],
              ("1", "5"), (

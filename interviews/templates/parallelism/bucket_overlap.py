@@ -20,10 +20,10 @@ template = Template(
     where=lambda p: p.buckets * bucket(p) > (1 + 1 / 8) * p.backward,
     derive={"forward": lambda p: p.backward / 2},
     prompt="""
-        {ranks} replicas train a model of {params:billion} parameters, gradients in {bytes_per:B} each. The forward pass takes {forward:ms},
-        the backward pass {backward:ms}. Gradients leave it evenly in {buckets} buckets of one size: the first is full after one
-        share of the backward pass, the last at its end. Buckets are all-reduced one after another, beside the computing, in a
-        ring whose devices send and receive {rate:Gbit/s} each way; each step of the ring takes {latency:µs} to start.""",
+        {ranks} replicas train a model of {params:billion} parameters, gradients in {bytes_per:B} each. The forward pass takes
+        {forward:ms}, the backward pass {backward:ms}. Its gradients fill {buckets} equal buckets, one after the other at an even pace,
+        the last at its end. Buckets are all-reduced one after another, beside the computing, in a ring whose devices send and receive
+        {rate:Gbit/s} each way; each step of the ring takes {latency:µs} to start.""",
     parts=(
         Part("bucket", "How long does the all-reduce of one bucket take?", "s", bucket, ("100 µs", "1 s"), (
             Misconception("all of it", lambda p: bucket(p.but(buckets=1)), 0.25, "That is all gradients in one all-reduce."),

@@ -16,8 +16,8 @@ template = Template(
            "context": (2048, 4096, 8192), "tokens": tuple(b * 1e9 for b in (100, 120, 150, 200, 300, 450, 600, 750))},
     prompt="""
         {devices} devices train a decoder with data parallelism; each replica of the model is spread over {group} devices. A replica
-        works on {micro} sequences at a time and adds up the gradients of {accumulate} such micro-batches before all replicas
-        reduce them and the optimizer takes a step. A sequence has {context} tokens, and the run sees {tokens:billion} tokens.""",
+        works on {micro} sequences at a time and adds up the gradients of {accumulate} such micro-batches before all replicas reduce
+        them and the optimizer takes a step. A sequence has {context} tokens, and the run sees {tokens:billion} tokens.""",
     parts=(
         Choice("batch", "How many sequences does one optimizer step see?", "", batch, ("1", "100000"), (
             Misconception("every device", lambda p: batch(p) * p.group, 0.25,

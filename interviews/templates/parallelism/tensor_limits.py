@@ -24,9 +24,8 @@ template = Template(
     prompt="""
         A decoder of {layers} layers, {width} wide, is trained with tensor parallelism over the {ranks} devices of a node, on a
         micro-batch of {tokens} tokens. In each layer the activations, {bytes_per:B} a number, are all-reduced {reduces} times: after
-        attention and after the feed-forward part, in the forward pass and in the backward pass. A device sends and receives
-        {near:GB/s} each way on the links of the node ({link}). All-reduces are rings, nothing overlaps them, and starting one takes
-        no time.""",
+        attention and after the feed-forward part, in the forward pass and in the backward pass. A device sends and receives {near:GB/s}
+        each way on the links of the node ({link}). All-reduces are rings, nothing overlaps them, and starting one takes no time.""",
     parts=(
         Part("size", "How many bytes does one all-reduce reduce?", "B", size, ("1 MB", "10 GB"), (
             Misconception("a device's part", lambda p: size(p) / p.ranks, 0.25,

@@ -28,9 +28,9 @@ template = Template(
     prompt="""
         A decoder of {params:billion} parameters is trained on {count} devices ({card}, {gpu}, {memory:GB} each), {node} to a node. Its
         layers are cut into {stages} stages, every stage is spread over {tensor} devices by tensor parallelism, and the rest is data
-        parallelism. A step takes {batch} sequences, in micro-batches of {each} for each replica, one forward, one backward in turn,
-        not interleaved. Weights and gradients take {low:B} a parameter; Adam keeps the weights and two moments in {full:B} each, and
-        only that optimizer state is split over the replicas.""",
+        parallelism. A step takes {batch} sequences, in micro-batches of {each} for each replica, one forward, one backward in turn, not
+        interleaved. Weights and gradients take {low:B} a parameter; Adam keeps the weights and two moments in {full:B} each, and only
+        that optimizer state is split over the replicas.""",
     parts=(
         Part("replicas", "How many replicas are there?", "", replicas, ("2", "1000"), (
             Misconception("tensor only", lambda p: p.count / p.tensor, 0.25, "The stages of a pipeline belong to one replica too."),

@@ -23,8 +23,8 @@ template = Template(
            40, 50, 100, 200, 400), "share": (0.25, 0.375, 0.5)},
     figures={"clean": hours, "once": lambda p: hours(p, 1)},
     prompt="""
-        A brake assistant must not brake for nothing more than once in {limit:h} of driving. Such events come at random at a steady rate,
-        independent of each other. A fleet of {vehicles} vehicles, each on the road for {share:%} of every day, is to show with a
+        A brake assistant must not brake for nothing more than once in {limit:h} of driving. Such events come at random at a steady
+        rate, independent of each other. A fleet of {vehicles} vehicles, each on the road for {share:%} of every day, is to show with a
         confidence of {sure:%} that the rate is below the limit (one-sided).""",
     parts=(
         Part("clean", "How much driving has to pass without any such event?", "s", hours, ("10000 h", "1e7 h"), (

@@ -40,9 +40,10 @@ template = Template(
     hidden=("fault", "slow", "place", "late"), table=monitor,
     figures={"work": work, "waiting": lambda p: step(p) - work(p)},
     prompt="""
-        A training run goes through {stages} equal stages, one forward, one backward in turn, not interleaved, with {micro} micro-batches
-        a step. A forward pass of a micro-batch takes {forward:ms} in a stage, a backward pass twice as long, and passing activations on
-        takes no time worth counting. Since last night fewer samples a second get through. This is what the stages report today.""",
+        A training run goes through {stages} equal stages, one forward, one backward in turn, not interleaved, with {micro}
+        micro-batches a step. A forward pass of a micro-batch takes {forward:ms} in a stage, a backward pass twice as long, and passing
+        activations on takes no time worth counting. Since last night fewer samples a second get through. This is what the stages report
+        today.""",
     parts=(
         Choice("step", "How long should a step take?", "s", step, ("100 ms", "10 s"), (
             Misconception("no bubble", work, 0.25, "The pipeline has to fill and to drain."),

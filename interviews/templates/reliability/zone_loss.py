@@ -16,8 +16,8 @@ template = Template(
            "limit": (0.7, 0.75, 0.8, 0.85, 0.9, 0.95)},
     where=lambda p: after(p) < 1,
     prompt="""
-        A translation service runs in {zones} equal zones around the world. Requests are spread evenly, and each zone is busy {load:%} of
-        its capacity. One zone loses its power, and its requests are spread evenly over the others.""",
+        A translation service runs in {zones} equal zones around the world. Requests are spread evenly, and each zone is busy {load:%}
+        of its capacity. One zone loses its power, and its requests are spread evenly over the others.""",
     parts=(
         Choice("after", "How busy is each of the others then?", "%", after, ("20 %", "100 %"), (
             Misconception("one more share", lambda p: p.load * (p.zones + 1) / p.zones, 0.25,

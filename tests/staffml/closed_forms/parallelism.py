@@ -62,8 +62,7 @@ def read_the_scheduler(p):
     minutes = [round(x / 60) for x in (p.a, p.b, p.c, p.d)]
     came, left = [round(i * p.gap / 60) for i in range(4)], list(minutes)
     need, running, used, t = [p.devices * 3 // 4, p.devices, p.devices // 4, p.devices // 4], set(), 0, 0
-    passed = stopped = False
-    started = {}
+    started, stopped = {}, False
     while any(left):
         there = [i for i in range(4) if came[i] <= t and left[i]]
         if p.policy == "shortest":
