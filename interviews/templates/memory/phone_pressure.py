@@ -1,6 +1,4 @@
 """An assistant in an app that must not be killed: weights, what is left for its cache, the longest context, and a plan."""
-import math
-
 from mlsysim import devices, llm
 from staffml import Design, Misconception, Part, Template
 

@@ -1,4 +1,5 @@
 """Closed forms of the templates in latency: the second path to every answer."""
+import itertools
 import math
 
 
@@ -95,7 +96,7 @@ def late_frames(p):
         for step, time in enumerate((crop, network, p.draw)):
             now = free[step] = max(now, free[step]) + time
         delays.append(now - captured)
-    grows = [b - a > 1e-9 for a, b in zip(delays, delays[1:])]
+    grows = [b - a > 1e-9 for a, b in itertools.pairwise(delays)]
     cause = "crop" if not any(grows) else "load" if all(grows) else "heat" if grows[-1] else "pause"
     plan = p.crop + p.network + p.draw
     return {"plan": (plan, {"slowest step": max(p.crop, p.network, p.draw), "one period each": 3 * p.period, "and a period": plan + p.period}),
