@@ -184,10 +184,31 @@ def progress(as_json: AsJson = False,
 
 
 @app.command()
-def export(file: Annotated[Path | None, typer.Argument(help="Where to; the terminal if not given.")] = None):
-    """Write all attempts, review cards and mock interviews as JSON."""
+def export(file: Annotated[Path | None, typer.Argument(help="Where to; the terminal if not given.")] = None,
+           anki: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a deck of questions for Anki instead, FILE.apkg.")] = None,
+           variants: Annotated[int, typer.Option(min=1, max=200, help="Variants of each template in the deck.")] = 1,
+           area: Area = None, level: Level = None, track: Track = None):
+    """Write all attempts, review cards and mock interviews as JSON; or a deck of questions for Anki.
+
+    `staffml export mine.json` keeps what you did. `staffml export --anki staffml.apkg --area memory --variants 3` makes a note of
+    each of three variants of every template on memory: question in front, key and feedback behind. Notes keep their identity, so
+    import a later export with "update existing notes: always". Anki shows the same numbers again; `staffml due` draws new ones.
+    """
     from .practice import Practice
 
+    if anki and file:
+        raise ValueError(f"got {file} and --anki {anki}; wants one of them")
+    if anki:
+        from mlsysbook import atomic
+
+        from .anki import deck
+        from .pools import draws, variant
+        from .session import chosen, plural
+
+        notes = [(t, i, variant(t, i)) for t in chosen(area, level, track) for i in draws(t.name)["draws"][:variants]]
+        atomic.write(anki, deck(notes))
+        out.print(f"{anki}: {plural(len(notes), 'note')}")
+        return
     with Practice() as practice:
         text = json.dumps(practice.export(), indent=1)
     if file is None:
@@ -195,3 +216,23 @@ def export(file: Annotated[Path | None, typer.Argument(help="Where to; the termi
     else:
         file.write_text(text + "\n", encoding="utf-8")
         out.print(f"{file}: written")
+
+
+@app.command()
+def bank(folder: Annotated[Path, typer.Argument(help="Where the pages go.")], area: Area = None, level: Level = None, track: Track = None,
+         ending: Annotated[str, typer.Option(metavar="md|html", help="Of the pages that find.html links to: as they "
+                                                                     "are written, or as a book builds them.")] = "md"):
+    """Write the question bank: a page of Markdown a template with one worked variant, an index, and find.html to search them.
+
+    Open FOLDER/find.html in a browser: it needs no network and no server. The same templates give the same bytes.
+    """
+    from .bank import write
+    from .session import chosen, plural
+
+    if ending not in ("md", "html"):
+        raise ValueError(f"--ending is {ending!r}; wants md or html")
+    templates = chosen(area, level, track)
+    _, gone = write(folder, templates, ending)
+    for path in gone:
+        out.print(f"{path}: removed, its template is not in the bank")
+    out.print(f"{folder}: {plural(len(templates), 'template')}; open {folder / 'find.html'}")

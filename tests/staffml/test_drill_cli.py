@@ -42,7 +42,7 @@ def test_the_command_is_installed_under_its_name():
 def test_help_names_every_verb(staffml):
     done = staffml("--help")
     assert done.returncode == 0
-    for verb in ("list", "new", "preview", "build", "check", "drill", "due", "mock", "progress", "export"):
+    for verb in ("list", "new", "preview", "build", "check", "drill", "due", "mock", "progress", "export", "bank"):
         assert f" {verb} " in done.stdout
 
 
