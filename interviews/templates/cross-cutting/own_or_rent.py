@@ -39,7 +39,7 @@ template = Template(
     parts=(
         Part("electricity", "What does the electricity of one device in use cost an hour, at home?", "USD",
              lambda p: electricity(p, p.home), ("0.05 USD", "2 USD"), (
-            Misconception("whole node", lambda p: electricity(p, p.home) * p.devices, 0.5, "That is a node."),
+            Misconception("whole node", lambda p: electricity(p, p.home) * p.devices, 0.5, "That is a node, which all its devices share."),
             Misconception("no building", lambda p: electricity(p, p.home) / p.pue, 0.5, "The building takes energy as well."))),
         Part("each", "Nodes are in use {used:%} of the time. What does an hour of use of one device cost in all, at home?", "USD", each,
              ("0.5 USD", "20 USD"), (
@@ -53,6 +53,6 @@ template = Template(
             Misconception("price only", lambda p: even(p) / (1 + p.upkeep * p.years), 0.5, "Upkeep is paid as well, every year."))),
         Design("decide", "Decide: buy here, buy and place abroad, rent, or a mixture. What would change your mind?", (
             (0.3, "Compares the use that is expected and how sure it is with {even:%}, and buys for the base load at most."),
-            (0.25, "Sees what the other place saves: {saved:USD} of {each:USD} an hour, less than use or price can move."),
+            (0.25, "Sees what the other place saves: {saved:USD} of {each:USD} an hour, and weighs it against what distance costs."),
             (0.25, "Names what the figures leave out: staff, network and data, failures, newer devices before the years are over, carbon."),
             (0.2, "Says what would change the decision, such as falling rents, and by how much before it does.")))))

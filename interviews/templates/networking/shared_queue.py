@@ -15,12 +15,17 @@ def enough(p, limit):
     return next(n for n in range(int(p.rate * p.service) + 1, p.servers + 1) if n == p.servers or shared(p, n) <= limit)
 
 
+def clear(p):
+    """Whether no number of boxes is so nearly as quick that rounding decides."""
+    return all(abs(shared(p, n) / own(p) - 1) > 1 / 2**5 for n in range(int(p.rate * p.service) + 1, p.servers))
+
+
 template = Template(
     title="One queue or many", area="networking", topic="load-balancing", track="edge", level="L4", chapter="V2-10", minutes=12,
     requires=("latency/single_server",),
     space={"servers": (4, 5, 6, 7, 8, 9, 10, 12), "rate": tuple(10 * n for n in (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 15, 16, 18, 20, 24)),
            "service": tuple(n * 1e-3 for n in (20, 24, 25, 30, 35, 40, 45, 50, 60, 70, 75, 80, 90, 100, 120, 150))},
-    where=lambda p: p.servers / 2 < p.rate * p.service < p.servers * (1 - 1 / 2**4),
+    where=lambda p: p.servers / 2 < p.rate * p.service < p.servers * (1 - 1 / 2**4) and clear(p),
     prompt="""
         A factory hall has {servers} equal boxes that inspect parts. All cameras together send {rate} requests a second, independently
         of each other; a request takes {service:ms} on average on a box, and service times are exponential. A balancer sends each

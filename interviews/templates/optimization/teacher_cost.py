@@ -26,9 +26,9 @@ template = Template(
     derive={"card": lambda p: devices.device(p.gpu).title, "peak": lambda p: devices.device(p.gpu).rate("bf16")},
     prompt="""
         A student of {student:billion} parameters for a phone learns from a dense teacher of {teacher:billion}. The teacher reads the
-        {tokens:billion} tokens of the data once; of its {vocabulary} probabilities for each token the {kept} largest are stored, in
-        {each:B} each with the token that it belongs to. The student is then trained on that for {epochs} epochs. Both run on {count}
-        devices of the type {card} ({gpu}), which reach {reached:%} of {peak:TFLOP/s} each.""",
+        {tokens:billion} tokens of the data once; of its {vocabulary} probabilities for each token the {kept} largest are stored, each
+        in {each:B} together with its token. The student is then trained on that for {epochs} epochs. Both run on {count} devices of the
+        type {card} ({gpu}), which reach {reached:%} of {peak:TFLOP/s} each.""",
     parts=(
         Part("label", "How many operations do the teacher's labels take?", "FLOP", label, ("1 EFLOP", "1 YFLOP"), (
             Misconception("trained too", lambda p: PASSES * label(p), 0.5, "The teacher only runs forward; nobody trains it."),

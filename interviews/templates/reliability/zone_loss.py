@@ -12,9 +12,8 @@ def plan(p):
 
 template = Template(
     title="A zone is lost", area="reliability", topic="graceful-degradation", track="global", level="L1", chapter="V2-07", minutes=4,
-    space={"zones": (3, 4, 5, 6), "load": (0.3, 0.34, 0.36, 0.4, 0.42, 0.45, 0.48, 0.5, 0.54, 0.56, 0.6, 0.62, 0.65, 0.7),
+    space={"zones": (3, 4, 5, 6), "load": (0.28, 0.3, 0.32, 0.34, 0.35, 0.36, 0.38, 0.4, 0.42, 0.44, 0.45, 0.46, 0.48),
            "limit": (0.7, 0.75, 0.8, 0.85, 0.9, 0.95)},
-    where=lambda p: after(p) < 1,
     prompt="""
         A translation service runs in {zones} equal zones around the world. Requests are spread evenly, and each zone is busy {load:%}
         of its capacity. One zone loses its power, and its requests are spread evenly over the others.""",
