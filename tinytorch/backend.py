@@ -22,9 +22,15 @@ from tinytorch._ext import _reference
 
 BACKENDS = ("cython", "reference")
 FAMILIES = {  # extension module of tinytorch._ext -> its kernels
+    "attention": ("attention_forward", "attention_backward", "attention_decode"),
+    "conv": ("conv2d", "conv2d_input_grad", "conv2d_weight_grad"),
     "copy": ("copy",),
+    "embedding": ("gather", "scatter_add"),
     "gemm": ("gemm",),
-    "rows": ("relu",),
+    "rows": (
+        "activate", "activate_backward", "softmax", "softmax_backward", "log_softmax", "log_softmax_backward", "cross_entropy",
+        "sum_rows", "layer_norm", "layer_norm_backward", "rms_norm", "rms_norm_backward",
+    ),
     "value": ("Value",),
 }
 KERNELS = {name: f"tinytorch._ext.{family}" for family, names in FAMILIES.items() for name in names}

@@ -4,8 +4,48 @@ A twin takes `threads` as its kernel does, and does not use it.
 """
 
 from tinytorch._ext._reference.arrays import copy
+from tinytorch._ext._reference.attention import attention_backward, attention_decode, attention_forward
+from tinytorch._ext._reference.conv import conv2d, conv2d_input_grad, conv2d_weight_grad
+from tinytorch._ext._reference.embedding import gather, scatter_add
 from tinytorch._ext._reference.gemm import gemm
-from tinytorch._ext._reference.rows import relu
+from tinytorch._ext._reference.rows import (
+    activate,
+    activate_backward,
+    cross_entropy,
+    layer_norm,
+    layer_norm_backward,
+    log_softmax,
+    log_softmax_backward,
+    rms_norm,
+    rms_norm_backward,
+    softmax,
+    softmax_backward,
+    sum_rows,
+)
 from tinytorch._ext._reference.scalar import Value
 
-__all__ = ["Value", "copy", "gemm", "relu"]
+__all__ = [
+    "Value",
+    "activate",
+    "activate_backward",
+    "attention_backward",
+    "attention_decode",
+    "attention_forward",
+    "conv2d",
+    "conv2d_input_grad",
+    "conv2d_weight_grad",
+    "copy",
+    "cross_entropy",
+    "gather",
+    "gemm",
+    "layer_norm",
+    "layer_norm_backward",
+    "log_softmax",
+    "log_softmax_backward",
+    "rms_norm",
+    "rms_norm_backward",
+    "scatter_add",
+    "softmax",
+    "softmax_backward",
+    "sum_rows",
+]
