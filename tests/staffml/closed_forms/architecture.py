@@ -86,3 +86,19 @@ def token_embedding(p):
         "size": (size, {"two copies": size + size, "bits as bytes": 8 * size, "width squared": p.width * p.width * p.bytes_per}),
         "share": (entries / p.params, {"bytes over parameters": size / p.params, "over the rest": entries / (p.params - entries)}),
     }
+
+
+def encode_once(p):
+    def prompt(params):
+        return params * p.frames / (p.peak / 2 * p.reached)                 # multiply-adds over multiply-adds a second
+
+    read = p.bytes_per / p.bandwidth
+    encode, token, both = prompt(p.encoder), p.decoder * read, p.encoder + p.decoder
+    whole = encode + sum(token for _ in range(p.tokens))
+    return {
+        "encode": (encode, {"at the peak": encode * p.reached, "MAC as OP": encode / 2, "decoder too": prompt(both)}),
+        "token": (token, {"encoder too": both * read, "bits a second": 8 * token}),
+        "whole": (whole, {"encoded again": p.tokens * encode + p.tokens * token, "one token": encode + token}),
+        "more": ((prompt(both) + p.tokens * both * read) / whole, {
+            "the same": 1, "parameters over the encoder's": both / p.encoder, "parameters over the decoder's": both / p.decoder}),
+    }

@@ -111,3 +111,16 @@ def phone_pressure(p):
         "tokens": (room / token, {"query heads": room / (token * p.heads / p.kv_heads), "keys only": room / (token / 2),
                                   "one layer": room / (token / p.layers)}),
     }
+
+
+def scratchpad(p):
+    """Tile by tile: (width / side)² tiles of sums, each of which takes a row and a column of tiles."""
+    side = (p.size / 6) ** 0.5
+    traffic = (p.width / side) ** 2 * 2 * side * p.width
+    compute, memory, ridge = 2 * p.width**3 / p.peak, traffic / p.bandwidth, p.peak / p.bandwidth
+    return {
+        "side": (side, {"sums as int8": (p.size / 3) ** 0.5, "one tile": p.size**0.5, "no root": p.size / 6}),
+        "traffic": (traffic, {"one factor": traffic / 2, "once": 2 * p.width * p.width, "no tiles": traffic * side}),
+        "time": (max(compute, memory), {"in turn": compute + memory, "the faster": min(compute, memory)}),
+        "enough": (ridge, {"MAC as OP": ridge / 2, "twice": 2 * ridge}),
+    }

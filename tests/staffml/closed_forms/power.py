@@ -89,3 +89,15 @@ def harvest(p):
         "wakes": (awake / (p.each + p.radio), {"no sleep": day / (p.each + p.radio), "no radio": awake / p.each, "no network": awake / p.radio}),
         "store": (day * dark / (24 * 3600), {"whole day": day, "half a day": day / 2, "sleep only": dark * p.sleep}),
     }
+
+
+def moved_byte(p):
+    macs = p.work / 2
+    arithmetic, traffic = macs * p.mac, p.weights * p.byte
+    image = arithmetic + traffic
+    return {
+        "arithmetic": (arithmetic, {"two operations": 2 * arithmetic, "of the weights": p.weights * p.mac}),
+        "traffic": (traffic, {"by MAC": macs * p.byte, "a bit": 8 * traffic}),
+        "power": (p.frames * image, {"one image": image, "arithmetic only": p.frames * arithmetic}),
+        "uses": (p.byte / p.mac, {"as the network does": macs / p.weights, "once": 1, "operations": 2 * p.byte / p.mac}),
+    }
