@@ -118,12 +118,12 @@ def _solve(workload, device, **args):
     return solve(find_model(workload), device, allow_infeasible=True, **args)
 
 
-def _gemm(device, m, n, k, precision, launch=True):
+def _gemm(device, m, n, k, precision, groups=1, launch=True):
     """launch=False: the kernel's own time, as a profiler reports it."""
     from .devices import device as find
 
     wide = max(2.0 / width(precision), 1.0)  # the output of a product in 8 bits has 16
-    graph = Graph([Op("product", "gemm", m, n, k, weights=n * k, reads=m * k, writes=m * n * wide)])
+    graph = Graph([Op("product", "gemm", m, n, k, groups, weights=groups * n * k, reads=groups * m * k, writes=groups * m * n * wide)])
     times = operator_times(graph, find(device), precision)
     return times.seconds[0] - (0.0 if launch else times.launch)
 
@@ -174,13 +174,14 @@ METRICS = {
     "seconds": lambda r, a: r.seconds,
     "ttft": lambda r, a: r.ttft,
     "tpot": lambda r, a: r.tpot,
+    "batch seconds": lambda r, a: a["batch"] * a["output"] / r.rate,
     "days": lambda r, a: r.run_seconds / 86400.0,
     "rate": lambda r, a: r.rate,
     "rate per device": lambda r, a: r.rate / _devices(a),
     "decode rate": lambda r, a: 1.0 / r.tpot,
     "tflops megatron": _megatron,
     "tflops model": lambda r, a: r.flop / r.seconds / _devices(a) / 1e12,
-    "tflops": lambda t, a: 2.0 * a["m"] * a["n"] * a["k"] / t / 1e12,
+    "tflops": lambda t, a: 2.0 * a["m"] * a["n"] * a["k"] * a.get("groups", 1) / t / 1e12,
     "bus": lambda r, a: r.bus,
     "bytes": lambda b, a: b,
 }
