@@ -15,11 +15,19 @@ from functools import cache, reduce
 import numpy as np
 
 from .errors import unknown
+from .graph import KINDS
 
-# Rows and columns of an output tile, small ones for small matrices; a library picks the best, and so does this. Besides them
-# their area and half their harmonic mean.
+# Rows and columns of an output tile: a library has many, among them narrow ones for narrow matrices, and picks the best, and so
+# does this. Besides them their area and half their harmonic mean.
 TILES = np.array([(m, n, m * n, m * n / (m + n)) for m, n in (
-    (256, 128), (128, 256), (128, 128), (128, 64), (64, 128), (64, 64), (64, 32), (16, 128), (16, 64))])  # fmt: skip
+    (256, 128), (128, 256), (192, 128), (128, 192), (128, 128), (96, 128), (128, 96), (128, 64), (64, 128), (64, 256), (256, 64),
+    (64, 64), (32, 128), (128, 32), (64, 32), (32, 64), (16, 128), (16, 64))])  # fmt: skip
+AREA = 128.0 * 128.0  # of the tile that the constant `inner` is meant for
+ATTENTION = KINDS.index("attention")
+# What a framework's host spends on an operator of a graph that it launches by hand, in seconds: two or three kernels at the 5 to
+# 20 us that Meta's HolisticTraceAnalysis finds usual for a launch on the host (docs, CUDA kernel launch statistics).
+HOST = 25e-6
+LAUNCH = ("eager", "graph")
 SPLIT = 512.0  # a product with few tiles is cut along k too, into parts of at least this length
 # int4-g32: a 16-bit scale and offset for every 32 weights besides, int4-g128 for every 128.
 BYTES = {"fp64": 8.0, "fp32": 4.0, "tf32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5, "fp4": 0.5,
@@ -31,8 +39,8 @@ class Constants:
     """What is calibrated for a family of devices, and nothing else is."""
 
     compute: float  # share of the printed peak that a large product reaches
-    tile: float  # harmonic size of a tile at which half of that is lost to reading operands
-    inner: float  # length of the inner dimension whose time equals starting and ending a tile
+    tile: float  # harmonic size of a tile whose operands take as long to read from the last-level cache as its arithmetic at the peak
+    inner: float  # length of the inner dimension whose arithmetic takes as long as filling the pipeline of a tile
     memory: float  # share of the printed bandwidth that a long stream reaches
     launch: float  # s from the end of one operator to the start of the next
     attention: float  # efficiency of the attention kernel, relative to a product of that size
@@ -118,23 +126,33 @@ def draw(device, busy):
     return idle + (full - idle) * np.minimum(busy, 1.0)
 
 
-def product_share(m, n, k, groups, cores, c, *, speed=1.0, bytes_per=2.0, tiles=TILES):
-    """Share of the printed peak that a product of this shape reaches: best tile, whole waves, long enough inner dimension.
+def product_work(m, n, k, groups, cores, c, *, speed=1.0, bytes_per=2.0, store=0.0, tiles=TILES):
+    """What a product of this shape keeps the cores busy with, with the best tile -> (work, start) in multiply-adds of all cores.
 
-    m, n, k, groups broadcast; cores is how many tiles are worked on at a time. speed is the arithmetic rate over the
-    16-bit one, bytes_per the width of an operand: what reading operands and starting a tile cost is time, and slower
-    arithmetic leaves more of it.
+    m, n, k, groups broadcast; cores is how many tiles are worked on at a time. A core multiplies a tile while it reads its
+    operands from the last-level cache, whichever takes longer; before that it fills its pipeline, after it it writes the
+    tile. start is what a core does before its operands stream in and after they have: nothing comes from memory then.
+    speed is the arithmetic rate over the 16-bit one, bytes_per the width of an operand, store the multiply-adds that the
+    writing of an element takes: what is not arithmetic is time, and faster arithmetic waits for more of it.
     """
-    inner, tile = c.inner * speed, c.tile * speed * bytes_per / 2.0
     m, n, k, groups = (np.asarray(x, float) for x in (m, n, k, groups))
     rows, columns, area, harmonic = tiles.T.reshape(4, -1, *(1,) * max(m.ndim, n.ndim, k.ndim, groups.ndim))
     count = np.ceil(m / rows) * np.ceil(n / columns) * groups
     parts = np.maximum(np.floor(np.minimum(cores / count, k / SPLIT)), 1.0)
     waves = np.ceil(count * parts / cores)
-    # the work of the product over what the cores could do while its waves last
-    used = m * n * groups * parts / (waves * (cores * area))
-    deep = k / (k + inner * parts)
-    return c.compute * (used * deep * (harmonic / (harmonic + tile))).max(axis=0)
+    # Parts are added up in fp32 through the cache, four 16-bit numbers an element, after one more filling.
+    fill, added = c.inner * speed * AREA * (1.0 + (parts > 1)), (parts > 1) * 4.0 * c.tile * speed
+    each = np.maximum(1.0 / c.compute, c.tile * speed * bytes_per / 2.0 / harmonic)
+    # A core holds several small tiles at a time, which fill their pipelines together.
+    work = waves * area * (k / parts * each + store + added) + np.maximum(waves * area / AREA, 1.0) * fill
+    start = fill + added * area
+    best = work.argmin(axis=0)[None]
+    return tuple(np.take_along_axis(np.broadcast_to(x, work.shape), best, axis=0)[0] * cores for x in (work, start))
+
+
+def product_share(m, n, k, groups, cores, c, **options):
+    """Share of the printed peak that a product of this shape reaches; arguments of product_work."""
+    return m * n * k * groups / product_work(m, n, k, groups, cores, c, **options)[0]
 
 
 @dataclass(frozen=True)
@@ -156,6 +174,13 @@ def activation_width(model, precision):
     return max(width(precision), 2.0) if getattr(model, "causal", False) else width(precision)
 
 
+def host_seconds(launch, kernels, per=HOST):
+    """Seconds in which the host launches that many operators one by one; none where a graph of them was captured. Raises UnknownName."""
+    if launch not in LAUNCH:
+        raise unknown("launch", launch, list(LAUNCH))
+    return kernels * per if launch == "eager" else 0.0 * kernels
+
+
 def operator_times(graph, device, precision, *, weights=None, activations=None, cache=None, launch=1.0):
     """Times of every operator of a graph on a device.
 
@@ -167,34 +192,41 @@ def operator_times(graph, device, precision, *, weights=None, activations=None, 
     # Vector units do two numbers of 16 bits, or four of 8, in the place of one of 32 (CUDA C++ Programming Guide, arithmetic
     # instructions), and the products that are too narrow for a matrix instruction: grouped convolutions of a few channels.
     peak = np.full(len(graph.ops), vector_rate(device, precision))
+    sixteen = sixteen_bit_rate(device, precision)
     peak[graph.products] = rate
+    if rate > sixteen:
+        peak[graph.wide] = sixteen
     by_hand = min(rate, vector_rate(device, precision) * max(4.0 / one, 1.0))
     peak[graph.narrow] = by_hand
-    sixteen = sixteen_bit_rate(device, precision)
-    share = shares(graph, lanes(device), c, (rate / sixteen, by_hand / sixteen), one)
-    compute = graph.flop / (peak.reshape(-1, *(1,) * len(graph.shape)) * share)
-    return Times(compute, traffic / (device.bandwidth.value * c.memory), c.launch * launch, traffic)
+    out = max(one, 2.0) if activations is None else activations
+    store = out * sixteen / (2.0 * device.bandwidth.value * c.memory)  # in multiply-adds at the 16-bit rate
+    share, start = shares(graph, lanes(device), c, (rate / sixteen, by_hand / sixteen), one, store)
+    peak = peak.reshape(-1, *(1,) * len(graph.shape))
+    compute = graph.flop / (peak * share)
+    return Times(compute, traffic / (device.bandwidth.value * c.memory) + 2.0 * start / peak, c.launch * launch, traffic)
 
 
-def shares(graph, cores, c, speed, bytes_per):
-    """Share of the peak of its unit that each operator reaches. The graph keeps the last: a knob or a second look asks again.
+def shares(graph, cores, c, speed, bytes_per, store):
+    """Share of the peak of its unit that each operator reaches, and the start of each product. The graph keeps the last: a knob or a second look asks again.
 
-    speed is the rate of matrix units, and that of vector units for narrow products, over the 16-bit rate.
+    speed is the rate of matrix units, and that of vector units for narrow products, over the 16-bit rate; store is as in
+    product_share, at the 16-bit rate. Attention keeps what it multiplies on the core and writes little.
     """
-    asked = cores, c, speed, bytes_per
-    last, share = graph.shares
-    if last != asked:
-        share = np.full(graph.flop.shape, c.compute)
-        fast = np.where(graph.narrow, speed[1], speed[0])
-        if graph.shape:  # one product at a time: sizes that do not vary stay numbers; one tile at a time where they fill a cache
-            tiles = TILES[:, None] if share[0].size > 500 else TILES[None]
+    asked = cores, c, speed, bytes_per, store
+    if graph.shares[0] != asked:
+        share, start = np.full(graph.flop.shape, c.compute), np.zeros(graph.flop.shape)
+        fast = np.where(graph.narrow, speed[1], np.where(graph.wide, min(speed[0], 1.0), speed[0]))
+        read = np.where(graph.wide, max(bytes_per, 2.0), bytes_per)
+        stored = np.where(graph.kinds == ATTENTION, 0.0, store) * fast
+        if graph.shape:  # one product at a time: sizes that do not vary stay numbers
             for i in graph.products:
                 op = graph.ops[i]
-                share[i] = reduce(np.maximum, (product_share(op.m, op.n, op.k, op.groups, cores, c, speed=fast[i],
-                                                             bytes_per=bytes_per, tiles=t) for t in tiles))  # fmt: skip
+                work, start[i] = product_work(op.m, op.n, op.k, op.groups, cores, c, speed=fast[i], bytes_per=read[i], store=stored[i])
+                share[i] = op.m * op.n * op.k * op.groups / work
         elif graph.products.size:
-            sizes = graph.table[1:5, graph.products]  # m, n, k, groups
-            share[graph.products] = product_share(*sizes, cores, c, speed=fast[graph.products], bytes_per=bytes_per)
+            sizes, at = graph.table[1:5, graph.products], graph.products  # m, n, k, groups
+            work, start[at] = product_work(*sizes, cores, c, speed=fast[at], bytes_per=read[at], store=stored[at])
+            share[at] = sizes.prod(axis=0) / work
         share[graph.attention] *= c.attention
-        graph.shares = asked, share
-    return share
+        graph.shares = asked, (share, start)
+    return graph.shares[1]

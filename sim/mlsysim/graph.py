@@ -76,6 +76,8 @@ class Graph:
         (self.flop, self.m, self.n, self.k, self.groups, self.weights, self.reads, self.writes, self.cache, self.count,
          self.live) = self.table  # fmt: skip
         self.narrow = np.array([op.kind == "gemm" and op.slim() for op in self.ops], dtype=bool)
+        # What frameworks leave in 16 bits where products take 8: attention, and the head, whose rounding decides on a token.
+        self.wide = np.array([op.kind == "attention" or op.name.split()[0] == "head" for op in self.ops], dtype=bool)
         self.shares = None, None  # efficiency.py keeps the last shares of the peak here, with what they were for
 
     @property

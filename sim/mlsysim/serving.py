@@ -11,7 +11,7 @@ import numpy as np
 from ._check import amount, together
 from .collectives import library_all_reduce
 from .devices import device as find
-from .efficiency import activation_width, constants, draw, link_share, operator_times, width
+from .efficiency import HOST, activation_width, constants, draw, host_seconds, link_share, operator_times, width
 from .errors import Infeasible, SimError
 from .models import model as named
 from .result import Result, Term, require, total
@@ -46,28 +46,34 @@ class Serving(Result):
 
 
 def step_seconds(model, device, *, batch, tokens, context, tp=1, precision="fp16", weights=None, cache=None, link=None,
-                 head="last", grouped=True, launch=1.0):  # fmt: skip
-    """Seconds of one forward pass of `batch` sequences with `tokens` new tokens each on tp devices -> (operators, network)."""
+                 head="last", grouped=True, how="graph", launch=1.0):  # fmt: skip
+    """Seconds of one forward pass of `batch` sequences with `tokens` new tokens each on tp devices -> (operators, network).
+
+    how: "graph", or "eager" where operators wait for a host that launches them and the collectives one by one. launch
+    multiplies the times of launches, for elasticities.
+    """
     m = named(model)
     stored, held = (width(x or precision, name) for x, name in ((weights, "weights"), (cache, "cache")))
     graph = graph_of(m, batch=batch, tokens=tokens, context=context, tp=tp, logits=head, grouped=grouped)
     times = operator_times(graph, device, precision, weights=stored, activations=activation_width(m, precision), cache=held,
                            launch=launch)  # fmt: skip
-    seconds = (times.seconds * graph.count).sum(axis=0)
-    if tp == 1:
-        return seconds, 0.0
-    each, count = m.reduced(batch=batch, tokens=tokens)
-    rate = link.per_direction.value * link_share(link.kind)
-    start = constants(device.family).launch * launch  # a collective is a kernel too
-    return seconds, count * (start + library_all_reduce(each * 2.0, tp, rate, latency=link.latency.value))
+    seconds, kernels, network = (times.seconds * graph.count).sum(axis=0), graph.count.sum(axis=0), 0.0
+    if tp > 1:
+        each, count = m.reduced(batch=batch, tokens=tokens)
+        rate = link.per_direction.value * link_share(link.kind)
+        start = constants(device.family).launch * launch  # a collective is a kernel too
+        network = count * (start + library_all_reduce(each * 2.0, tp, rate, latency=link.latency.value))
+        kernels = kernels + count
+    return np.maximum(seconds, host_seconds(how, kernels, HOST * launch) - network), network
 
 
 def serve(model, device, *, batch=1, prompt=512, output=128, tp=1, precision="fp16", weights=None, cache=None,
-          grouped=True, allow_infeasible=False):  # fmt: skip
+          grouped=True, launch="eager", allow_infeasible=False):  # fmt: skip
     """A batch of requests of one length on a replica of tp devices -> Serving.
 
     batch, prompt and output broadcast. weights and cache are the precisions that these are stored in: weights="int4"
-    keeps the arithmetic in `precision`. grouped=False is an attention kernel that reads the cache for each query head.
+    keeps the arithmetic in `precision`. launch="eager": the host launches the operators of a prompt one by one, which a short
+    prompt waits for; with "graph" they were captured, as those of a decoding step always are. grouped=False is an attention kernel that reads the cache for each query head.
     For rate, prompts are processed several at a time, as many as PREFILL tokens hold. Raises Infeasible if the requests do
     not fit the memory, RangeError if tp does not divide the model, SimError for a model that is no decoder.
     """
@@ -97,11 +103,13 @@ def serve(model, device, *, batch=1, prompt=512, output=128, tp=1, precision="fp
     fits = require(memory <= capacity, allow_infeasible, f"{m.title} with its requests on {tp} x {device.title}", memory, capacity)
     max_batch = np.floor(np.maximum(room, 0.0) / of_one)
 
+    how = launch
+
     def run(device=device, link=link, launch=1.0):
         common = dict(tp=tp, launch=launch, precision=precision, weights=weights, cache=cache, link=link, grouped=grouped)
-        first = step_seconds(m, device, batch=1, tokens=prompt, context=0, **common)
+        first = step_seconds(m, device, batch=1, tokens=prompt, context=0, how=how, **common)
         together = np.clip(np.floor(PREFILL / prompt), 1, batch)
-        prefills = sum(step_seconds(m, device, batch=together, tokens=prompt, context=0, **common)) * batch / together
+        prefills = sum(step_seconds(m, device, batch=together, tokens=prompt, context=0, how=how, **common)) * batch / together
         # a decoding step in the middle of the output stands for all of them: its time is linear in the context
         each = step_seconds(m, device, batch=batch, tokens=1, context=prompt + (output - 1) // 2, **common)
         return first, each, prefills
@@ -125,7 +133,7 @@ def serve(model, device, *, batch=1, prompt=512, output=128, tp=1, precision="fp
         seconds=seconds[()], ttft=ttft[()], tpot=tpot[()], rate=rate[()], requests=(rate / output)[()], memory=memory[()],
         capacity=capacity, max_batch=max_batch[()], energy=(tp * draw(device, busy) * seconds)[()], feasible=fits,
         grow=lambda: total("request", [
-            total("prefill", [Term("operators", work, formula="operator by operator, all prompt tokens at once"),
+            total("prefill", [Term("operators", work, formula="operator by operator, all prompt tokens at once, or their launches if longer"),
                               Term("all-reduces", net, formula="two a layer")]),
             total("decode", [Term("operators", (output - 1) * step, formula="(output - 1) x one step of the batch"),
                              Term("all-reduces", (output - 1) * step_net, formula="two a layer")]),

@@ -7,7 +7,7 @@ import numpy as np
 
 from ._check import amount, together
 from .devices import device as find
-from .efficiency import activation_width, draw, operator_times, width
+from .efficiency import activation_width, draw, host_seconds, operator_times, width
 from .errors import SimError
 from .graph import Graph
 from .models import model as named
@@ -56,13 +56,14 @@ def refuse_microcontroller(model, device):
         raise SimError(f"device: {device.title} has no tiles to fill; tinyml.predict({model.name!r}, {device.name!r}) counts its cycles")
 
 
-def solve(workload, device, *, batch=1, precision="fp16", weights=None, cache=None, allow_infeasible=False, **shape):
+def solve(workload, device, *, batch=1, precision="fp16", weights=None, cache=None, launch="graph", allow_infeasible=False,
+          **shape):  # fmt: skip
     """Time, memory and energy of one pass of a workload on one device -> Solution.
 
     workload is a model, its name, or a Graph; batch and shape (tokens, context ... whatever the model's graph takes) may
     be arrays and broadcast. precision is that of the arithmetic, weights and cache the precisions they are stored in,
     the same if not given: solve("llama-3.1-8b", "h100", batch=8, tokens=1, context=4096, weights="int4"). Activations of
-    a decoder keep 16 bits at least.
+    a decoder keep 16 bits at least. launch: "eager" where a host launches operators one by one and the device may wait for it.
 
     Raises Infeasible if it does not fit the memory, UnknownName, RangeError, SimError for a network on a microcontroller,
     which is tinyml.predict's.
@@ -95,7 +96,9 @@ def solve(workload, device, *, batch=1, precision="fp16", weights=None, cache=No
 
     times = run()
     count = graph.count
-    seconds = graph.over(times.seconds)
+    host = host_seconds(launch, count.sum(axis=0))
+    on_device = graph.over(times.seconds)
+    seconds = np.maximum(on_device, host)[()]
     flop = graph.total("flop")
     traffic = graph.over(times.traffic)
     mfu, mbu = flop / (device.rate(precision) * seconds), traffic / (device.bandwidth.value * seconds)
@@ -108,16 +111,18 @@ def solve(workload, device, *, batch=1, precision="fp16", weights=None, cache=No
                 Term("memory", times.memory[i] * count[i], formula="count traffic / (bandwidth x reached share)"),
             ])
             parts.append(total(op.name, [bound, Term("launch", times.launch * count[i])]))
+        if np.any(host > on_device):
+            parts.append(Term("waiting for the host", seconds - on_device, formula="launches one by one, less what the device does meanwhile"))
         return total(graph.title or "pass", parts)
 
     def scaled(name):
-        return lambda scale: graph.over(run(**{name: scale}).seconds)
+        return lambda scale: np.maximum(graph.over(run(**{name: scale}).seconds), host)
 
     return Solution(
         seconds=seconds, rate=batch / seconds, flop=flop, traffic=traffic, memory=memory, capacity=device.storage,
         mfu=mfu, mbu=mbu, energy=draw(device, np.maximum(mfu, mbu)) * seconds, feasible=fits, grow=grow,
         knobs={
             "compute": scaled("peak"), "memory bandwidth": scaled("bandwidth"),
-            "launch": lambda scale: seconds + times.launch * count.sum(axis=0) * (1 / scale - 1),
+            "launch": lambda scale: np.maximum(on_device + times.launch * count.sum(axis=0) * (1 / scale - 1), host / scale),
         },
     )  # fmt: skip

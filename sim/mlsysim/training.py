@@ -11,7 +11,7 @@ import numpy as np
 
 from ._check import amount
 from .collectives import all_gather, all_to_all, library_all_reduce
-from .efficiency import constants, draw, operator_times
+from .efficiency import HOST, constants, draw, host_seconds, operator_times, width
 from .errors import RangeError, SimError, unknown
 from .graph import Graph, Op
 from .models import model as named
@@ -88,11 +88,25 @@ def loss(vocab, rows):
     return Graph([Op("loss", "vector", flop=5 * each, reads=3 * each, writes=4 * each)])
 
 
+def casts(graph):
+    """The operators that round the inputs of products to 8 bits: read in 16, written in 8 as they are and turned for the backward pass.
+
+    Weights are rounded once a step, which is not counted. Source: NVIDIA Transformer Engine, Linear with FP8 recipes.
+    """
+    return Graph([Op(f"{op.name} cast", "vector", reads=op.reads, writes=op.reads, count=op.count)
+                  for op, wide in zip(graph.ops, graph.wide, strict=True) if op.kind == "gemm" and not wide])  # fmt: skip
+
+
 @lru_cache(maxsize=64)
-def passes(m, batch, tokens, context, tp, flash):
-    """Graphs of the layers and of the whole model, each forward and back, kept for the next layout with these shapes."""
+def passes(m, batch, tokens, context, tp, flash, eight):
+    """Graphs of the layers and of the whole model, each forward and back, kept for the next layout with these shapes.
+
+    eight: products in 8 bits, with activations in 16 around them.
+    """
     shape = dict(batch=batch, tokens=tokens, context=context, tp=tp, flash=flash, logits="all")
     layers, whole = m.graph(head=False, **shape), m.graph(**shape) + loss(m.vocab / tp, batch * tokens)
+    if eight:
+        layers, whole = layers + casts(layers), whole + casts(whole)
     return layers, layers.backward(), whole, whole.backward()
 
 
@@ -133,13 +147,14 @@ def _whole(name, value):
 
 
 def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, interleave=1, zero=0, recompute="none",
-          sequence_parallel=False, flash=True, precision="bf16", overlap=True, run_tokens=None, allow_infeasible=False):  # fmt: skip
+          sequence_parallel=False, flash=True, precision="bf16", overlap=True, launch="eager", run_tokens=None, allow_infeasible=False):  # fmt: skip
     """One step of training `batch` sequences of `tokens` tokens on a Cluster -> Training.
 
     on is a Cluster or (name of a node, number of devices, which may be fewer than it has). tp, pp, cp, ep: tensor,
     pipeline, context and expert parallelism; interleave is model chunks a stage, zero and recompute as in state_bytes and
-    activation_bytes. overlap: gradients travel while the backward pass of the last micro-batch runs. run_tokens: the whole
-    run, for its time.
+    activation_bytes. overlap: gradients travel while the backward pass of the last micro-batch runs. launch: "eager", where the
+    host launches operators one by one, or a captured "graph". run_tokens: the whole run, for its time. In 8 bits only products
+    with weights are: attention, the head and what lies between two operators keep 16.
 
     batch may be an array. Raises Infeasible if a rank does not fit its memory, RangeError if a degree does not divide
     what it splits. Sources: Narayanan et al. 2021; Rajbhandari et al. 2020; Korthikanti et al. 2022.
@@ -194,11 +209,15 @@ def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, in
                    ], "B"))  # fmt: skip
 
     # Work of one micro-batch: the layers of a stage, and the embedding and head that the last one has besides.
-    layers, back_layers, whole, back_whole = passes(m, micro_batch, rows, (tokens - rows) // 2, tp, bool(flash))
+    layers, back_layers, whole, back_whole = passes(m, micro_batch, rows, (tokens - rows) // 2, tp, bool(flash),
+                                                     width(precision) < 2)  # fmt: skip
+
+    how, between = launch, max(width(precision), 2.0)
 
     def step(device=device, on=on, launch=1.0):
         def work(graph):
-            return graph.over(operator_times(graph, device, precision, launch=launch).seconds)
+            seconds = graph.over(operator_times(graph, device, precision, activations=between, launch=launch).seconds)
+            return np.maximum(seconds, host_seconds(how, graph.count.sum(axis=0), HOST * launch))
 
         ahead, behind = work(layers) / pp, work(back_layers) / pp
         again = {"none": 0.0, "selective": 0.0 if flash else 0.1 * ahead, "full": ahead}[recompute]
