@@ -74,9 +74,16 @@ def all_reduce(size, devices, bandwidth, *, latency=0.0, algorithm="ring"):
 # A library sends short messages with flags beside the data, which is quick to start and wastes rate, long ones without:
 # share of the rate, and latency inside a node and across nodes over that of the quickest. The middle one needs NVLink.
 PROTOCOLS = ((0.5, 1.0, 1.0), (120 / 128, 3.2, np.inf), (1.0, 5.7, 5.2))
-# Where the switch of a node adds, the library reckons with this share of the link's rate: an efficiency of the generation,
-# and all channels (16, 24) but one. Source: NVIDIA NCCL, src/graph/tuning.cc, src/transport/nvls.cc.
+# Share of the rate that a tree across nodes reaches with messages of 64 B, 128 B ... 512 MiB by each protocol: its pieces are too
+# few or too small in between. Source: NVIDIA NCCL, treeCorrectionFactor in src/graph/tuning.cc, measured by its authors.
+TREE = np.array((
+    (1, 1, 1, 1, .9, .8, .7, .7, .7, .7, .6, .5, .4, .4, .5, .6, .7, .8, .9, 1, 1, 1, 1, 1),
+    (1, 1, 1, 1, 1, .9, .8, .8, .8, .7, .6, .6, .6, .6, .6, .6, .8, .9, .9, .9, .9, 1, 1, 1),
+    (.9, .9, .9, .9, .9, .9, .9, .8, .7, .6, .6, .5, .5, .5, .5, .6, .7, .8, .7, .7, .8, .9, .9, .9)))  # fmt: skip
+# Where the switch of a node adds, the library reckons with this share of the link's rate: an efficiency of the generation, all
+# channels (16, 24) but one; and of that with 5/6, for what is sent besides the tensor. Source: src/graph/tuning.cc, nvls.cc.
 IN_SWITCH = {"nvidia-hopper": 0.85 * 15 / 16, "nvidia-blackwell": 0.74 * 23 / 24}
+STAGES = 5.0 / 6.0
 
 
 def library_all_reduce(size, devices, bandwidth, *, latency=0.0):
@@ -90,12 +97,17 @@ def library_all_reduce(size, devices, bandwidth, *, latency=0.0):
     return by_protocol(plan)(size, np.asarray(bandwidth, float), 1.0, latency, 0.0)[()]
 
 
-def by_protocol(plan, across=False):
-    """plan(size, near, far, near latency, far latency) with the protocol that is best for each size."""
+def by_protocol(plan, across=False, tree=False):
+    """plan(size, near, far, near latency, far latency) with the protocol that is best for each size; tree: less what TREE says."""
     def best(size, near, far, a, b):
         a, b = np.asarray(a), np.asarray(b)
-        return np.minimum.reduce([plan(size, near * share, far * share, a * inside, b * (outside if across else 1.0))
-                                  for share, inside, outside in PROTOCOLS if not across or np.isfinite(outside)])  # fmt: skip
+        steps = np.log2(np.maximum(size, 64.0) / 64.0)
+        times = []
+        for (share, inside, outside), reached in zip(PROTOCOLS, TREE, strict=True):
+            if not across or np.isfinite(outside):
+                part = share * np.interp(steps, np.arange(25), (*reached, 1.0)) if tree else share
+                times.append(plan(size, near * part, far * part, a * inside, b * (outside if across else 1.0)))
+        return np.minimum.reduce(times)
 
     return best
 

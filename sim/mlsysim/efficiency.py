@@ -3,9 +3,10 @@
     seconds = max(arithmetic / (peak x efficiency of the shape), traffic / (bandwidth x reached share)) + launch
 
 A matrix product is cut into tiles, and tiles into waves over the cores: tiles that stick out of the matrix and cores
-without a tile in the last wave do nothing. A large tile reads less for each multiply-add, a long inner dimension pays
-the start of a tile only once. Six constants a device family say how much, fitted on sim/validation/calibration.toml
-only; everything else is the shape of the operator and the figures of the device.
+without a tile in the last wave do nothing. Each tile waits for its first operands, then multiplies no faster than the
+last-level cache delivers operands to its core, which a narrow tile asks more of, then writes what it has. Six constants a
+device family say how much, fitted on sim/validation/calibration.toml only; everything else is the shape of the operator and
+the figures of the device.
 """
 
 from contextlib import contextmanager
@@ -126,14 +127,15 @@ def draw(device, busy):
     return idle + (full - idle) * np.minimum(busy, 1.0)
 
 
-def product_work(m, n, k, groups, cores, c, *, speed=1.0, bytes_per=2.0, store=0.0, tiles=TILES):
+def product_work(m, n, k, groups, cores, c, *, speed=1.0, bytes_per=2.0, store=0.0, first=1.0, tiles=TILES):
     """What a product of this shape keeps the cores busy with, with the best tile -> (work, start) in multiply-adds of all cores.
 
     m, n, k, groups broadcast; cores is how many tiles are worked on at a time. A core multiplies a tile while it reads its
     operands from the last-level cache, whichever takes longer; before that it fills its pipeline, after it it writes the
     tile. start is what a core does before its operands stream in and after they have: nothing comes from memory then.
     speed is the arithmetic rate over the 16-bit one, bytes_per the width of an operand, store the multiply-adds that the
-    writing of an element takes: what is not arithmetic is time, and faster arithmetic waits for more of it.
+    writing of an element takes: what is not arithmetic is time, and faster arithmetic waits for more of it. first=0 for a
+    kernel that has so many tiles that some stream at any time: attention.
     """
     m, n, k, groups = (np.asarray(x, float) for x in (m, n, k, groups))
     rows, columns, area, harmonic = tiles.T.reshape(4, -1, *(1,) * max(m.ndim, n.ndim, k.ndim, groups.ndim))
@@ -144,10 +146,18 @@ def product_work(m, n, k, groups, cores, c, *, speed=1.0, bytes_per=2.0, store=0
     fill, added = c.inner * speed * AREA * (1.0 + (parts > 1)), (parts > 1) * 4.0 * c.tile * speed
     each = np.maximum(1.0 / c.compute, c.tile * speed * bytes_per / 2.0 / harmonic)
     # A core holds several small tiles at a time, which fill their pipelines together.
-    work = waves * area * (k / parts * each + store + added) + np.maximum(waves * area / AREA, 1.0) * fill
+    work = waves * area * (k / parts * each + store + added) + np.maximum(waves * area / AREA, first) * fill
     start = fill + added * area
+    if len(tiles) == 1:
+        return work[0] * cores, start[0] * cores
     best = work.argmin(axis=0)[None]
     return tuple(np.take_along_axis(np.broadcast_to(x, work.shape), best, axis=0)[0] * cores for x in (work, start))
+
+
+def _lesser(a, b):
+    """Of two (work, start) that with less work, element by element."""
+    less = b[0] < a[0]
+    return np.where(less, b[0], a[0]), np.where(less, b[1], a[1])
 
 
 def product_share(m, n, k, groups, cores, c, **options):
@@ -217,16 +227,20 @@ def shares(graph, cores, c, speed, bytes_per, store):
         share, start = np.full(graph.flop.shape, c.compute), np.zeros(graph.flop.shape)
         fast = np.where(graph.narrow, speed[1], np.where(graph.wide, min(speed[0], 1.0), speed[0]))
         read = np.where(graph.wide, max(bytes_per, 2.0), bytes_per)
-        stored = np.where(graph.kinds == ATTENTION, 0.0, store) * fast
-        if graph.shape:  # one product at a time: sizes that do not vary stay numbers
+        first = np.where(graph.kinds == ATTENTION, 0.0, 1.0)
+        stored = store * fast * first
+        if graph.shape:  # one product at a time: sizes that do not vary stay numbers; one tile at a time where they fill a cache
+            tiles = TILES[:, None] if share[0].size > 500 else TILES[None]
             for i in graph.products:
                 op = graph.ops[i]
-                work, start[i] = product_work(op.m, op.n, op.k, op.groups, cores, c, speed=fast[i], bytes_per=read[i], store=stored[i])
+                work, start[i] = reduce(_lesser, (product_work(op.m, op.n, op.k, op.groups, cores, c, speed=fast[i],
+                                                               bytes_per=read[i], store=stored[i], first=first[i], tiles=t) for t in tiles))  # fmt: skip
                 share[i] = op.m * op.n * op.k * op.groups / work
         elif graph.products.size:
             sizes, at = graph.table[1:5, graph.products], graph.products  # m, n, k, groups
-            work, start[at] = product_work(*sizes, cores, c, speed=fast[at], bytes_per=read[at], store=stored[at])
+            work, start[at] = product_work(*sizes, cores, c, speed=fast[at], bytes_per=read[at], store=stored[at], first=first[at])
             share[at] = sizes.prod(axis=0) / work
         share[graph.attention] *= c.attention
+        start[graph.attention] = 0.0
         graph.shares = asked, (share, start)
     return graph.shares[1]

@@ -12,7 +12,7 @@ from math import prod
 import numpy as np
 
 from ._check import amount
-from .collectives import IN_SWITCH, all_gather, all_reduce, by_protocol, hierarchical_all_reduce
+from .collectives import IN_SWITCH, STAGES, all_gather, all_reduce, by_protocol, hierarchical_all_reduce
 from .collectives import all_to_all as pairwise
 from .efficiency import link_share
 from .errors import RangeError, unknown
@@ -212,7 +212,7 @@ def _plans(operation, inner, outer, nets):
 
     def layered(size, near, far, a, b, across="ring", inside="ring"):
         if operation == "all-reduce":
-            near = near * nets["in-switch"] if inside == "in-switch" else near
+            near = near * nets["in-switch"] * (1 + 1 / inner) if inside == "in-switch" else near
             return hierarchical_all_reduce(size, inner, outer, near, far, inner_latency=a, outer_latency=b, algorithm=across,
                                            inside=inside, pieces="best")  # fmt: skip
         return all_gather(size, inner, near, latency=a) + all_gather(size / inner, outer, far, latency=b)
@@ -274,14 +274,15 @@ def collective(on, operation, size, *, ranks=None, algorithm="best", sides=None,
     near, a = node.scale_up.per_direction.value * link_share(node.scale_up.kind), node.scale_up.latency.value
     far, b = node.scale_out_rate / node.count * link_share(node.scale_out.kind) / net.slowed("ring"), node.scale_out.latency.value
     nets = {"all-to-all": net.slowed("all-to-all") / net.slowed("ring"), "relay": net.kind == "rail",
-            "in-switch": IN_SWITCH.get(node.device.family, 1.0)}  # fmt: skip
+            "in-switch": STAGES * IN_SWITCH.get(node.device.family, 1.0)}  # fmt: skip
     grid_of_devices = inner == 1 and net.kind == "torus"
     plans = _torus_plans(operation, net, nets) if grid_of_devices else _plans(operation, inner, outer, nets)
     if algorithm != "best" and algorithm not in plans:
         raise unknown(f"algorithm of an {operation} on {n} devices", algorithm, [*plans, "best"])
     names = [k for k in plans if not k.endswith("switch")] if algorithm == "best" else [algorithm]
     if not grid_of_devices:
-        plans = {name: by_protocol(plans[name], across=outer > 1) for name in names}
+        trees = ("hierarchical", "tree", "double-tree")  # within a node and across nodes one after the other, as a library's tree goes
+        plans = {name: by_protocol(plans[name], across=outer > 1, tree=outer > 1 and name in trees) for name in names}
 
     def seconds(size=size, near=near, far=far, a=a, b=b):
         return np.stack([np.broadcast_to(plans[name](size, near, far, a, b), np.shape(size)) for name in names])

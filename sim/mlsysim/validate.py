@@ -25,12 +25,15 @@ MEDIAN, WORST, RANK = 0.15, 0.40, 0.95  # what the held-out rows are to keep; th
 MISSES = """\
 What misses, and why, as far as it is known:
 
-- GEMM: DeepGEMM with an N of 2112 or a K of 512 is slower than its traffic or arithmetic allow for, since it neither cuts
-  along K nor writes results while it multiplies; the best shapes of a sweep on Hopper are faster than what training there fits.
+- GEMM: DeepGEMM with 128 rows and an N of 2112 is slower than a product that is cut along K, which it does not do; the best
+  shapes of a sweep on Hopper are faster than what training there fits.
 - ResNeXt-101: its grouped convolutions are slower in cuDNN than a vector unit could be, TF32 most of all.
 - PyTorch CNNs on eight GPUs: loading and decoding images is not modelled, so that scaling looks better than it was.
-- First tokens after 128 tokens of prompt: the host launches a prompt's kernels one by one, some 3 to 9 ms that are not modelled.
-- Two P4de nodes at 16 MB take longer than the rates and latencies of their links say; Oracle's rows (NCCL 2.14) reach less of their cards.
+- First tokens after 128 tokens of prompt on A100, and of Falcon 180B: products of 128 rows are slower than both their
+  arithmetic and their traffic, which overlap less than is reckoned here.
+- A rack of GB200 takes half a millisecond more with every message than its rates and latencies say; so does, by less, a message
+  of 16 MiB between two nodes of AWS. Oracle's rows (NCCL 2.14) reach less of their cards.
+- Llama 3.1 405B on MI300X: vLLM of 2024 reaches less with 64 and more requests than the one row of a product that fits the family.
 - MPT-30B at 8,192 tokens: published runs reach far less than those at 2,048 tokens; what FSDP waits for is not modelled."""
 
 

@@ -57,7 +57,7 @@ def test_a_prompt_takes_the_same_time_whoever_is_asked(precision):
 
 def test_fewer_bits_a_weight_shorten_the_step_in_proportion_to_what_is_read():
     half, eighth = (serve(LLAMA, A100, prompt=16, output=2, weights=w).tpot for w in (None, "int4"))
-    assert 2.5 < half / eighth < 4.0
+    assert 1.9 < half / eighth < 4.0  # gpt-fast has 1.9 for Llama 2 7B on an A100: starting and launching kernels takes as long as before
 
 
 def test_tables_of_the_simulation_agree_with_the_graph_within_a_hundredth():
