@@ -217,7 +217,9 @@ def operator_times(graph, device, precision, *, weights=None, activations=None, 
 
 
 def shares(graph, cores, c, speed, bytes_per, store):
-    """Share of the peak of its unit that each operator reaches, and the start of each product. The graph keeps the last: a knob or a second look asks again.
+    """Share of the peak of its unit that each operator reaches, and the start of each product, in multiply-adds of all cores.
+
+    The graph keeps the last, since a knob or a second look asks again.
 
     speed is the rate of matrix units, and that of vector units for narrow products, over the 16-bit rate; store is as in
     product_share, at the 16-bit rate. Attention keeps what it multiplies on the core and writes little.
@@ -233,8 +235,8 @@ def shares(graph, cores, c, speed, bytes_per, store):
             tiles = TILES[:, None] if share[0].size > 500 else TILES[None]
             for i in graph.products:
                 op = graph.ops[i]
-                work, start[i] = reduce(_lesser, (product_work(op.m, op.n, op.k, op.groups, cores, c, speed=fast[i],
-                                                               bytes_per=read[i], store=stored[i], first=first[i], tiles=t) for t in tiles))  # fmt: skip
+                given = dict(speed=fast[i], bytes_per=read[i], store=stored[i], first=first[i])
+                work, start[i] = reduce(_lesser, (product_work(op.m, op.n, op.k, op.groups, cores, c, tiles=t, **given) for t in tiles))
                 share[i] = op.m * op.n * op.k * op.groups / work
         elif graph.products.size:
             sizes, at = graph.table[1:5, graph.products], graph.products  # m, n, k, groups

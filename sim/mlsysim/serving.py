@@ -72,8 +72,9 @@ def serve(model, device, *, batch=1, prompt=512, output=128, tp=1, precision="fp
     """A batch of requests of one length on a replica of tp devices -> Serving.
 
     batch, prompt and output broadcast. weights and cache are the precisions that these are stored in: weights="int4"
-    keeps the arithmetic in `precision`. launch="eager": the host launches the operators of a prompt one by one, which a short
-    prompt waits for; with "graph" they were captured, as those of a decoding step always are. grouped=False is an attention kernel that reads the cache for each query head.
+    keeps the arithmetic in `precision`. launch="eager": the host launches the operators of a prompt one by one, which a
+    short prompt waits for; with "graph" they were captured, as those of a decoding step always are. grouped=False is an
+    attention kernel that reads the cache for each query head.
     For rate, prompts are processed several at a time, as many as PREFILL tokens hold. Raises Infeasible if the requests do
     not fit the memory, RangeError if tp does not divide the model, SimError for a model that is no decoder.
     """
@@ -133,7 +134,7 @@ def serve(model, device, *, batch=1, prompt=512, output=128, tp=1, precision="fp
         seconds=seconds[()], ttft=ttft[()], tpot=tpot[()], rate=rate[()], requests=(rate / output)[()], memory=memory[()],
         capacity=capacity, max_batch=max_batch[()], energy=(tp * draw(device, busy) * seconds)[()], feasible=fits,
         grow=lambda: total("request", [
-            total("prefill", [Term("operators", work, formula="operator by operator, all prompt tokens at once, or their launches if longer"),
+            total("prefill", [Term("operators", work, formula="operator by operator, or all their launches if longer"),
                               Term("all-reduces", net, formula="two a layer")]),
             total("decode", [Term("operators", (output - 1) * step, formula="(output - 1) x one step of the batch"),
                              Term("all-reduces", (output - 1) * step_net, formula="two a layer")]),

@@ -112,7 +112,7 @@ def solve(workload, device, *, batch=1, precision="fp16", weights=None, cache=No
             ])
             parts.append(total(op.name, [bound, Term("launch", times.launch * count[i])]))
         if np.any(host > on_device):
-            parts.append(Term("waiting for the host", seconds - on_device, formula="launches one by one, less what the device does meanwhile"))
+            parts.append(Term("waiting for the host", seconds - on_device, formula="its launches, less what the device does"))
         return total(graph.title or "pass", parts)
 
     def scaled(name):

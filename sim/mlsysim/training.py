@@ -147,7 +147,8 @@ def _whole(name, value):
 
 
 def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, interleave=1, zero=0, recompute="none",
-          sequence_parallel=False, flash=True, precision="bf16", overlap=True, launch="eager", run_tokens=None, allow_infeasible=False):  # fmt: skip
+          sequence_parallel=False, flash=True, precision="bf16", overlap=True, launch="eager", run_tokens=None,
+          allow_infeasible=False):  # fmt: skip
     """One step of training `batch` sequences of `tokens` tokens on a Cluster -> Training.
 
     on is a Cluster or (name of a node, number of devices, which may be fewer than it has). tp, pp, cp, ep: tensor,
