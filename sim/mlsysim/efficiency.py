@@ -30,6 +30,7 @@ ATTENTION = KINDS.index("attention")
 HOST = 25e-6
 LAUNCH = ("eager", "graph")
 SPLIT = 512.0  # a product with few tiles is cut along k too, into parts of at least this length
+KEYS = 128.0  # attention of few queries is cut into parts of at least that many keys, a block of FlashAttention's kernels
 # int4-g32: a 16-bit scale and offset for every 32 weights besides, int4-g128 for every 128.
 BYTES = {"fp64": 8.0, "fp32": 4.0, "tf32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5, "fp4": 0.5,
          "int4-g32": 0.5 + 4 / 32, "int4-g128": 0.5 + 4 / 128}  # fmt: skip
@@ -135,15 +136,15 @@ def product_work(m, n, k, groups, cores, c, *, speed=1.0, bytes_per=2.0, store=0
     tile. start is what a core does before its operands stream in and after they have: nothing comes from memory then.
     speed is the arithmetic rate over the 16-bit one, bytes_per the width of an operand, store the multiply-adds that the
     writing of an element takes: what is not arithmetic is time, and faster arithmetic waits for more of it. first=0 for a
-    kernel that has so many tiles that some stream at any time: attention.
+    kernel that has so many tiles that some stream at any time, and cuts k finer: attention.
     """
     m, n, k, groups = (np.asarray(x, float) for x in (m, n, k, groups))
     rows, columns, area, harmonic = tiles.T.reshape(4, -1, *(1,) * max(m.ndim, n.ndim, k.ndim, groups.ndim))
     count = np.ceil(m / rows) * np.ceil(n / columns) * groups
-    parts = np.maximum(np.floor(np.minimum(cores / count, k / SPLIT)), 1.0)
+    parts = np.maximum(np.floor(np.minimum(cores / count, k / np.where(first, SPLIT, KEYS))), 1.0)
     waves = np.ceil(count * parts / cores)
     # Parts are added up in fp32 through the cache, four 16-bit numbers an element, after one more filling.
-    fill, added = c.inner * speed * AREA * (1.0 + (parts > 1)), (parts > 1) * 4.0 * c.tile * speed
+    fill, added = c.inner * speed * AREA * (1.0 + (parts > 1)), (parts > 1) * 4.0 * c.tile * speed * first
     each = np.maximum(1.0 / c.compute, c.tile * speed * bytes_per / 2.0 / harmonic)
     # A core holds several small tiles at a time, which fill their pipelines together.
     work = waves * area * (k / parts * each + store + added) + np.maximum(waves * area / AREA, first) * fill
