@@ -102,7 +102,7 @@ def neighbour(desk):
 
     desk.solve()
     ref = desk.reference
-    for name in ref.keys:
+    for name in ref.answers:
         key = ref.key(name, ref.variant("perfect"))
         desk.cell(f"write-{name}")["source"] = f"{name} = {format(key.value, key.unit)!r}"
     desk.predict("perfect")
@@ -114,7 +114,7 @@ def misconception(desk):
 
     desk.solve()
     ref = desk.reference
-    for name in ref.keys:
+    for name in ref.answers:
         key = ref.key(name, ref.variant(desk.student))
         if key.mistakes:
             desk.cell(f"write-{name}")["source"] = f"{name} = {format(key.mistakes[0].value, key.unit)!r}"

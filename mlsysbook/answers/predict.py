@@ -6,8 +6,10 @@ edits and replays; it cannot show a log that was rewritten from its first line, 
 
 import hashlib
 import json
+import math
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import mode
@@ -15,6 +17,7 @@ from .answer import AnswerUnreadable, read
 from .identity import identity, sidecar
 
 LOG = "predictions.jsonl"
+LOCKED = 0.5                            # of the points for locking a prediction at all; calibration has the rest
 _FIELDS = ("name", "text", "low", "high", "at", "prev", "hash")
 
 
@@ -62,12 +65,28 @@ def reveal(name, truth):
     if entry is None:
         raise PredictionMissing(f"{name}: lock your prediction first; the result is shown after it")
     actual, guess, low, high = (read(name, t)[0] for t in (truth, entry["text"], entry["low"], entry["high"]))
-    print(f"{name}: you said {entry['text']} [{entry['low']}, {entry['high']}]; it is {truth}.", end=" ")
-    if actual > 0 and guess > 0:
-        ratio = guess / actual
-        print(f"Off by a factor of {max(ratio, 1 / ratio):.3g}, {'inside' if low <= actual <= high else 'outside'} your interval.")
-    else:
-        print(f"{'Inside' if low <= actual <= high else 'Outside'} your interval.")
+    found = calibration(low, guess, high, actual)
+    off = f"Off by a factor of {10**found.decades:.3g}, " if math.isfinite(found.decades) else ""
+    inside = "inside your interval" if found.held else "outside your interval"
+    print(f"{name}: you said {entry['text']} [{entry['low']}, {entry['high']}]; it is {truth}. {(off + inside)[0].upper()}"
+          f"{(off + inside)[1:]}; the interval scores {found.score:.0%}.")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A prediction beside the truth: decades it is off by, whether its interval holds the truth, score 0 to 1 of the interval."""
+
+    decades: float
+    held: bool
+    score: float
+
+
+def calibration(low, guess, high, truth):
+    """How well a prediction of a positive quantity did -> Calibration. One that is not positive is infinitely far off."""
+    from staffml.parts import interval_score
+
+    decades = abs(math.log10(guess / truth)) if guess > 0 < truth else math.inf
+    return Calibration(decades, low <= truth <= high, interval_score(low, high, truth) if 0 < low <= high and truth > 0 else 0.0)
 
 
 def genesis(course=None, assignment=None, student=None):

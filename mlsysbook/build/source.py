@@ -153,10 +153,10 @@ def _check_names(cells):
             raise c.error(f"covers {lost[0]!r}, which is no solution of this source")
         if c.name not in get("hidden"):
             raise c.error(f"has no hidden cases; add a cell hidden={c.name!r}")
-    for kind, partner in (("hidden", "check"), ("key", "answer")):
+    for kind, partners in (("hidden", ("check",)), ("key", ("answer", "predict"))):
         for c in get(kind).values():
-            if c.name not in get(partner):
-                raise c.error(f"there is no {partner} of that name")
+            if not any(c.name in get(partner) for partner in partners):
+                raise c.error(f"there is no {' or '.join(partners)} of that name")
     for c in get("answer").values():
         if c.name not in get("key"):
             raise c.error(f"has no key; add a cell key={c.name!r}")

@@ -223,7 +223,10 @@ def _same_answer(ref, name, value, v, roster, student):
 
 
 def judge_prediction(ref, gid, cell, log, why, student):
-    """A prediction: points for one that was locked in an unbroken log of this student's own. Returns (item, flags)."""
+    """A prediction: points for one that was locked in an unbroken log of this student's own. Returns (item, flags).
+
+    With a key, the rest of its points is for calibration: an interval that is narrow and holds the truth.
+    """
     if log is None:
         return item(gid, cell, 0.0, why or f"no prediction was locked ({predict.LOG} was not submitted)"), []
     entries, problem = predict.verify(log, predict.genesis(ref.course, ref.assignment.id, identity.normal(student)))
@@ -232,10 +235,18 @@ def judge_prediction(ref, gid, cell, log, why, student):
     if entry is None:
         return item(gid, cell, 0.0, f"no valid prediction: {problem}" if problem else "no prediction was locked"), flags
     try:
-        value, unit = read(cell.name, entry["text"][:200], cell.unit)
+        low, value, high = (read(cell.name, entry[k][:200], cell.unit)[0] for k in ("low", "text", "high"))
+        unit = read(cell.name, entry["text"][:200], cell.unit)[1]
     except AnswerUnreadable as error:
         return item(gid, cell, 0.0, _one_line(str(error))), flags
-    return item(gid, cell, cell.points, f"locked at {_one_line(entry['text'][:60])}", value=value, unit=unit), flags
+    said = f"locked at {_one_line(entry['text'][:60])}"
+    if cell.name not in ref.keys:
+        return item(gid, cell, cell.points, said, value=value, unit=unit), flags
+    truth = ref.key(cell.name, ref.variant(student)).value
+    c = predict.calibration(low, value, high, truth)
+    note = f"{said}, off by a factor of {10**c.decades:.3g}, {'inside' if c.held else 'outside'} the interval"
+    share = predict.LOCKED + (1 - predict.LOCKED) * c.score
+    return item(gid, cell, round(cell.points * share, 2), note, value=value, unit=unit, truth=truth, low=low, high=high), flags
 
 
 def summary(ref, student, items, flags, **more):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mlsysbook import catalogue
 from mlsysbook.answers.check import WORKED, run_case
+from mlsysbook.answers.keys import Key
 from mlsysbook.answers.record import encode
 from mlsysbook.build import build
 from mlsysbook.build.reference import load
@@ -211,3 +212,25 @@ def test_an_unreadable_answer_is_nothing_with_a_reason(drill, text):
 
 def test_worked_examples_count_as_a_behaviour_of_their_own(code):
     assert WORKED in check(code, "product", *honest(code, "product"))["behaviours"]
+
+
+@pytest.mark.parametrize(("low", "guess", "high", "share", "says"), [
+    (26, 27, 28, 1 - 0.5 * 0.5 * 0.0322, "inside"), (2.7, 27, 270, 0.5, "inside"), (20, 25, 26, 0.5 + 0.5 * (1 - 0.5 * (0.1139 + 20 * 0.01639)), "outside"),
+    (1, 2, 3, 0.5, "outside"), (27, 27, 27, 1.0, "inside"), (0, 27, 40, 0.5, "inside"), (-5, -1, 0, 0.5, "outside")])
+def test_a_prediction_with_a_key_is_scored_for_its_interval(drill, monkeypatch, tmp_path, low, guess, high, share, says):
+    from mlsysbook.answers import predict
+
+    monkeypatch.setitem(drill.keys, "rtt", lambda v: Key(0.027, "s"))
+    start = predict.genesis(drill.course, drill.assignment.id, "ada")
+    predict.append(tmp_path / "log", start, "rtt", f"{guess} ms", f"{low} ms", f"{high} ms")
+    made, flags = judge.judge_prediction(drill, "predict-rtt", drill.items["predict-rtt"], (tmp_path / "log").read_text(), None, "ada")
+    assert made["score"] == pytest.approx(share, abs=0.011) and says in made["note"] and flags == []
+    assert made["truth"] == 0.027 and made["low"] == pytest.approx(low / 1e3)
+
+
+def test_a_prediction_without_a_key_is_full_for_being_locked(drill, tmp_path):
+    from mlsysbook.answers import predict
+
+    predict.append(tmp_path / "log", predict.genesis(drill.course, drill.assignment.id, "ada"), "rtt", "1 s", "1 s", "1 s")
+    made, _ = judge.judge_prediction(drill, "predict-rtt", drill.items["predict-rtt"], (tmp_path / "log").read_text(), None, "ada")
+    assert made["score"] == 1 and "truth" not in made

@@ -95,13 +95,13 @@ line("link, down", scene["downlink"] / 8, "bit/s")
 # %% [markdown]
 # How many times faster is the answer back if the picture goes to the card? Write 50 if it takes a fiftieth of the
 # time, and 0.5 if it takes twice as long. Add a low and a high value between which the truth should lie nine times in
-# ten. You cannot change it later, and nobody is marked down for a wrong bet: a wide interval that holds the truth is
-# a good answer.
+# ten. You cannot change it later. Half of the point is for betting at all. The other half is for the interval: the
+# narrower the better, as long as it holds the truth; it is lost where it does not, or where it spans a factor of 100.
 
 # %% predict="cloud_speedup" points=1
 # predict("cloud_speedup", "50", low="5", high="500")
 ### BEGIN SOLUTION
-predict("cloud_speedup", "0.05", low="0.01", high="1")
+predict("cloud_speedup", "0.01876", low="0.0187", high="0.0188")
 ### END SOLUTION
 
 # %% [markdown]
@@ -261,6 +261,15 @@ def key(v):
             Mistake(light, 0.25, "that is light alone; the bits also take size over bandwidth to leave"),
         ),
     )
+
+
+# %% key="cloud_speedup"
+def key(v):
+    def seconds(processor):
+        return roofline(net.flop, net.traffic(), processor).seconds
+
+    return Key(seconds(board) / (wire_seconds({k: scene[k] for k in ("distance", "request", "response")} | {
+        "uplink": scene["uplink"] / 8, "downlink": scene["downlink"] / 8}) + seconds(card)), "")
 
 
 # %% [markdown]
