@@ -32,7 +32,7 @@ template = Template(
     parts=(
         Fermi("size", "Without a calculator: how large are the tables together?", "B", size, ("10 GB", "1 PB"), (
             Misconception("one table", lambda p: size(p) / p.tables, 0.0, "That is one of the tables."),
-            Misconception("a number a row", lambda p: size(p) / p.dim, 0.0, "A row holds one number for each dimension."))),
+            Misconception("bits as bytes", lambda p: 8 * size(p), 0.0, "The numbers are given in bytes already."))),
         Part("read", "How many bytes of rows does a batch of {batch} samples look up?", "B", read, ("1 MB", "1 TB"), (
             Misconception("one sample", lambda p: read(p) / p.batch, 0.25, "That is one sample of the batch."),
             Misconception("one lookup", lambda p: read(p) / p.lookups, 0.25, "Each table is asked for several rows, which are summed up."),

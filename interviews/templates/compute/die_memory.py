@@ -31,8 +31,7 @@ template = Template(
         Part("remote", "Pages are now spread evenly over all memories instead. How many bytes of a step come into a die over its link?",
              "B", remote, ("500 MB", "50 GB"), (
             Misconception("everything", lambda p: p.weights / p.dies, 0.5, "One of the memories is its own."),
-            Misconception("all dies", lambda p: p.weights * (1 - 1 / p.dies), 0.25, "That comes over the links of all dies."),
-            Misconception("near ones", lambda p: p.weights / p.dies**2, 0.25, "That is what comes from its own memory."))),
+            Misconception("all dies", lambda p: p.weights * (1 - 1 / p.dies), 0.25, "That comes over the links of all dies."))),
         Part("spread", "How long does a step take then, near and far reads at the same time?", "s",
              lambda p, placed, remote: max(placed, network.transfer_seconds(remote, p.link)), ("500 µs", "1 s"), (
             Misconception("in turn", lambda p, placed, remote: placed + network.transfer_seconds(remote, p.link), 0.25,

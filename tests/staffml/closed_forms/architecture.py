@@ -51,7 +51,7 @@ def embedding_tables(p):
     size, read = p.tables * p.rows * row, p.batch * p.tables * p.lookups * row
     devices = -(-size // int(p.memory))
     return {
-        "size": (size, {"one table": p.rows * row, "a number a row": p.tables * p.rows * p.bytes_per}),
+        "size": (size, {"one table": p.rows * row, "bits as bytes": 8 * size}),
         "read": (read, {"one sample": read / p.batch, "one lookup": p.batch * p.tables * row, "the tables": size}),
         "devices": (devices, {"rounded down": devices - 1, "bits as bytes": -(-8 * size // int(p.memory))}),
     }
@@ -101,4 +101,19 @@ def encode_once(p):
         "whole": (whole, {"encoded again": p.tokens * encode + p.tokens * token, "one token": encode + token}),
         "more": ((prompt(both) + p.tokens * both * read) / whole, {
             "the same": 1, "parameters over the encoder's": both / p.encoder, "parameters over the decoder's": both / p.decoder}),
+    }
+
+
+def decoder_cost(p):
+    """Matrix by matrix."""
+    kv = p.kv_heads * p.head_dim
+    attention, gated = p.width * p.width + 2 * p.width * kv + p.width * p.width, 3 * p.width * p.hidden
+    layer, words = attention + gated, p.vocab * p.width
+    whole = p.layers * layer + words
+    scores = p.layers * p.heads * p.seen * (2 * p.head_dim + 2 * p.head_dim)
+    return {
+        "layer": (layer, {"a head for each query": 4 * p.width * p.width + gated, "two matrices": layer - gated / 3, "attention only": attention}),
+        "whole": (whole, {"no vocabulary": whole - words, "head apart": whole + words}),
+        "token": (2 * whole, {"MAC as FLOP": whole, "training": 6 * whole}),
+        "scores": (scores, {"scores only": scores / 2, "KV heads": scores * p.kv_heads / p.heads, "one layer": scores / p.layers}),
     }

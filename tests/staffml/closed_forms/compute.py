@@ -76,11 +76,11 @@ def last_wave(p):
 def die_memory(p):
     """Shares of one die: what it reads, from each memory."""
     own = p.weights / p.dies
-    near, far = own / p.dies, sum(own / p.dies for _ in range(p.dies - 1))
+    far = sum(own / p.dies for _ in range(p.dies - 1))
     placed, over = own / (p.bandwidth / p.dies), far / p.link
     return {
         "placed": (placed, {"one die": p.weights / (p.bandwidth / p.dies), "over the link": own / p.link}),
-        "remote": (far, {"everything": own, "all dies": p.dies * far, "near ones": near}),
+        "remote": (far, {"everything": own, "all dies": p.dies * far}),
         "spread": (max(placed, over), {"in turn": placed + over, "memory only": placed, "one link": p.dies * over}),
         "factor": (max(1.0, over / placed), {"dies": p.dies, "memory over link": p.bandwidth / p.link}),
     }

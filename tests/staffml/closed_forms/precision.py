@@ -46,3 +46,16 @@ def mixed_training(p):
         "gain": (p.step / step, {"ratio of peaks": p.low / p.high, "half the bytes": 2,
                                  "products alone": p.step / (products + before["traffic"] + optimizer)}),
     }
+
+
+def binary_weights(p):
+    """Cycles: the int8 kernel's from its multiply-adds, the binary one's word by word."""
+    macs = p.inputs * p.outputs
+    whole, words = macs / (p.peak / 2 * p.reached), p.outputs * (p.inputs // p.word)
+    binary = words * p.steps / p.clock
+    return {
+        "saved": (macs * 7 / 8, {"what is left": macs / 8, "bits as bytes": 7 * macs}),
+        "whole": (whole, {"MAC as OP": whole / 2, "at the peak": macs / (p.peak / 2)}),
+        "binary": (binary, {"one cycle a word": words / p.clock, "bit by bit": macs * p.steps / p.clock}),
+        "gain": (whole / binary, {"bits": 8, "bits of a word": 32, "upside down": binary / whole}),
+    }
