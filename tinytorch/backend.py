@@ -27,6 +27,7 @@ FAMILIES = {  # extension module of tinytorch._ext -> its kernels
     "copy": ("copy",),
     "embedding": ("gather", "scatter_add"),
     "gemm": ("gemm",),
+    "probe": ("multiply_add", "triad"),
     "rows": (
         "activate", "activate_backward", "softmax", "softmax_backward", "log_softmax", "log_softmax_backward", "cross_entropy",
         "sum_rows", "layer_norm", "layer_norm_backward", "rms_norm", "rms_norm_backward",

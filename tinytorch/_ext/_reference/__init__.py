@@ -8,6 +8,7 @@ from tinytorch._ext._reference.attention import attention_backward, attention_de
 from tinytorch._ext._reference.conv import conv2d, conv2d_input_grad, conv2d_weight_grad
 from tinytorch._ext._reference.embedding import gather, scatter_add
 from tinytorch._ext._reference.gemm import gemm
+from tinytorch._ext._reference.probe import multiply_add, triad
 from tinytorch._ext._reference.rows import (
     activate,
     activate_backward,
@@ -42,10 +43,12 @@ __all__ = [
     "layer_norm_backward",
     "log_softmax",
     "log_softmax_backward",
+    "multiply_add",
     "rms_norm",
     "rms_norm_backward",
     "scatter_add",
     "softmax",
     "softmax_backward",
     "sum_rows",
+    "triad",
 ]
