@@ -13,7 +13,7 @@ _HOME = {
     "Part": "parts", "Table": "parts",
     "bake": "variants", "pool": "variants", "PoolError": "variants",
     "mark": "marking", "Mark": "marking", "Unreadable": "marking",
-    "answer_key": "keys", "bake_set": "drillset", "solution": "drillset",
+    "panel": "widgets", "answer_key": "keys", "bake_set": "drillset", "solution": "drillset",
 }
 __all__ = sorted(_HOME)
 

@@ -123,8 +123,8 @@ def _entry(t, w, ending):
         body.append(_table(w["table"]["columns"], w["table"]["rows"]))
     body.append("<ol>" + "".join(_question(part) for part in w["parts"]) + "</ol>")
     answers = []
-    for part in w["parts"]:
-        answers.append(f"<h3>{_h(part['name'])}</h3>")
+    for n, part in enumerate(w["parts"], 1):
+        answers.append(f"<h3>{n}. {_h(part['name'])}</h3>")
         if part["answer"]:
             steps = f", from {_h(' and '.join(part['steps']))}" if part["steps"] else ""
             answers.append(f'<p><span class="answer">{_h(part["answer"])}</span>{steps}</p>')

@@ -26,19 +26,13 @@ def say(text, style):
 
 def ask(step):
     """A step's question on the terminal, with the clock where there is one -> what was typed."""
-    prompt = step.prompt if step.left is None else f"[{clock(step.left)}] {step.prompt}"
+    prompt = step.prompt if step.left is None else f"[{mocks.clock(step.left)}] {step.prompt}"
     if not sys.stdin.isatty():
         line = sys.stdin.readline()
         if not line:
             raise EOFError
         return line.rstrip("\n")
     return out.input(prompt)
-
-
-def clock(left):
-    """The seconds left for an item and for the whole interview, as text."""
-    item, whole = (f"{'-' if s < 0 else ''}{int(abs(s)) // 60}:{int(abs(s)) % 60:02}" for s in left)
-    return f"{item} left for this item, {whole} in all"
 
 
 @app.command()
@@ -99,34 +93,28 @@ def mock(area: Area = None, level: Level = None, track: Track = None,
     has answered the items (`staffml report --save`), their difficulty is their level, and the report says "uncalibrated".
     """
     from .practice import Practice
-    from .round import Stopped, play
+    from .round import play
     from .session import chosen
 
     if show or report is not None:
         with Practice() as practice:
             kept = practice.mocks()
         return _list(kept, as_json) if show else _report(kept, report, as_json)
+    def make():
+        return mocks.plan(chosen(area, level, track), minutes=minutes, items=items, error=error, confidence=confidence)
+
     with Practice() as practice:
         running = practice.mock()
         if end and not running:
             raise ValueError("no mock interview is running; staffml mock begins one, staffml mock --list shows those that were")
-        plan = None if end or (running and not new) else mocks.plan(chosen(area, level, track), minutes=minutes, items=items, error=error,
-                                                                    confidence=confidence)
-        if running and (end or new):
+        if running and (end or (new and make())):
             practice.end_mock(running["id"], "stopped")
-        number = practice.start_mock(plan) if plan else running["id"]
-    if running and not (end or new):
-        out.print(f"the mock interview of {running['at'][:16]} UTC goes on, with its own limits; --new begins another", style="yellow")
-    elif plan:
-        out.print(f"at most {items} items from {len(plan['templates'])} templates in {minutes} min; feedback comes at the end")
-    if not end:
-        try:
-            play(mocks.mock(), say, ask)
-        except Stopped:
-            out.print("stopped, and nothing is lost: staffml mock goes on here, staffml mock --end reports on what there is")
-            return
-    with Practice() as practice:
-        _report(practice.mocks(), number, as_json)
+    number = running["id"] if end else play(mocks.interview(make, tell=not as_json), say, ask)
+    if number is None:
+        out.print("staffml mock --end reports on what there is, --new begins another")
+    elif end or as_json:
+        with Practice() as practice:
+            _report(practice.mocks(), number, as_json)
 
 
 def _list(kept, as_json):

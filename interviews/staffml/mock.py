@@ -45,6 +45,32 @@ def plan(templates, *, minutes=MINUTES, items=ITEMS, error=ERROR, confidence=Tru
             "templates": {t.name: {"area": t.area, "minutes": t.minutes, "item": parameters(t)} for t in templates}}
 
 
+def interview(make, path=None, *, tell=True):
+    """Steps of a whole mock interview: the one that runs, or a new one by the plan that make() gives; then its report if `tell`.
+
+    Returns its number, or None when it was left before its end.
+    """
+    with Practice(path) as practice:
+        running = practice.mock()
+        its = None if running else make()
+        number = running["id"] if running else practice.start_mock(its)
+    if running:
+        yield Say(f"the mock interview of {running['at'][:16]} UTC goes on, with the limits that it began with", "format")
+    else:
+        yield Say(f"at most {plural(its['items'], 'item')} from {plural(len(its['templates']), 'template')} in {its['minutes']} min; "
+                  "feedback comes at the end")
+    try:
+        yield from mock(path)
+    except Stopped:
+        yield Say("stopped, and nothing is lost: the next mock interview goes on at this question", "format")
+        return None
+    if tell:
+        with Practice(path) as practice:
+            current = practice.mock(number)
+        yield from said(report(current))
+    return number
+
+
 def mock(path=None, *, clock=time.monotonic):
     """Steps of the mock interview that runs, from where it stands; returns its number. Raises Stopped for "q".
 
@@ -271,6 +297,12 @@ def said(found):
         drill = dict.fromkeys(name for row in weak for name in (*row["requires"], row["template"]))
         lines.append(Say("to drill: " + ", ".join(drill)))
     return lines
+
+
+def clock(left):
+    """The seconds left for an item and for the whole interview, as text."""
+    item, whole = (f"{'-' if s < 0 else ''}{int(abs(s)) // 60}:{int(abs(s)) % 60:02}" for s in left)
+    return f"{item} left for this item, {whole} in all"
 
 
 def line(found):

@@ -115,8 +115,9 @@ def plot(found):
     areas = [(name, *value) for (group, name), value in found.groups.items() if group == "area"][::-1]
     figure = Figure(figsize=(9, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.barh([f"{name} ({count})" for name, count, _ in areas], [100 * share for _, _, share in areas], color=COLOURS[0])
-    left.set(xlim=(0, 100), xlabel="points (%)", title="By area (items)")
+    left.barh([f"{name} ({count})" for name, count, _ in areas], [100 * share for _, _, share in areas], height=0.6,
+              color=COLOURS[0])
+    left.set(xlim=(0, 100), ylim=(-0.5, max(len(areas), 4) - 0.5), xlabel="points (%)", title="By area (items)")
     right.plot((0, 100), (0, 100), color="gray", linestyle="--", label="as sure as right")
     if found.calibration:
         x, y, n = ([b[i] for b in found.calibration] for i in (3, 4, 2))

@@ -14,7 +14,7 @@ import pytest
 from staffml import load
 from staffml.pools import draws
 from staffml.practice import VERSION, Answer, Practice, PracticeError, default_path
-from staffml.progress import progress
+from staffml.progress import description, plot, progress, said, save
 from staffml.schedule import rating, review
 
 NAME = "networking/round_trip"
@@ -211,3 +211,23 @@ def test_calibration_holds_confidence_against_how_often_it_was_right():
         (0.4, 0.6, 2, 0.5, 0.5), (0.8, 0.95, 4, 0.9, 0.5), (0.95, 1, 1, 1.0, 1.0)]
     assert found.brier == pytest.approx((2 * 0.01 + 2 * 0.81 + 0.25 + 0.25 + 0) / 7)
     assert found.intervals == (1, 2) and found.mistakes == [("one way", 1)]
+
+
+def test_the_plot_says_in_words_what_it_shows_and_is_the_same_every_time(tmp_path):
+    found = progress([attempt(NOW, 1.0, confidence=0.9), attempt(NOW, 0.5, level="L2", confidence=0.5)])
+    assert found.grid == {("memory", "L1"): (1, 1.0), ("memory", "L2"): (1, 0.5)}
+    words = description(found)
+    assert words == ("Points by area: memory 75 % of 2 items. Calibration, confidence against how often it was right: "
+                     "sure 50 %, right 0 % of 1 answer; sure 90 %, right 100 % of 1 answer.")
+    figure, text = plot(found)
+    left, right = figure.axes
+    assert text == words and [bar.get_width() for bar in left.patches] == [75]
+    curve = right.lines[1]
+    assert (list(curve.get_xdata()), list(curve.get_ydata())) == ([50, 90], [0, 100])
+    for name in ("a.png", "b.png"):
+        assert save(found, tmp_path / name) == words
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes() and words.encode() in (tmp_path / "a.png").read_bytes()
+    save(found, tmp_path / "a.svg")
+    assert words in (tmp_path / "a.svg").read_text()
+    lines = [step.text for step in said(found)]
+    assert "memory  100 % (1)  50 % (1)   .   .   .    .  75 % (2)" in lines and lines[0].startswith("2 items; ")
