@@ -2,8 +2,9 @@
 
     y = CausalAttention.apply(x, heads=4)      x (B, T, 3 E) holds queries, keys and values side by side
     y = Embedding.apply(weight, indices)       rows of weight (V, D)
+    y = LayerNorm.apply(x, weight, bias)       over the last axis of x (..., D)
 
-Each works under both backends and in float16 (computed in float32), float32 and float64.
+Each works under both backends, in float32 and, computed in float32, float16; attention and embedding in float64 too.
 """
 
 import numpy as np
@@ -15,6 +16,11 @@ from tinytorch.tensor import DTypeError, Function, ShapeError
 def working(array):
     """array in the precision that kernels compute in: float16 becomes float32."""
     return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
+def contiguous(array):
+    """array in the precision that kernels compute in, without gaps."""
+    return np.ascontiguousarray(working(array))
 
 
 class CausalAttention(Function):
@@ -43,7 +49,7 @@ class CausalAttention(Function):
     def backward(self, grad):
         work = working(self.saved[0])
         q, k, v = self.split(work)
-        out, grad = (np.ascontiguousarray(working(array)).reshape(q.shape) for array in (self.output, grad))
+        out, grad = (contiguous(array).reshape(q.shape) for array in (self.output, grad))
         result = np.empty(work.shape, work.dtype)
         if out.size:
             kernel("attention_backward")(q, k, v, out, self.lse, grad, *self.split(result))
@@ -74,7 +80,7 @@ class Embedding(Function):
         return weight.numpy(), indices.numpy()
 
     def forward(self, weight, indices):
-        table = np.ascontiguousarray(working(weight))
+        table = contiguous(weight)
         out = np.empty((indices.size, table.shape[1]), table.dtype)
         kernel("gather")(table, flat(indices), out)
         return out.reshape(*indices.shape, table.shape[1]).astype(weight.dtype, copy=False)
@@ -83,6 +89,33 @@ class Embedding(Function):
         result, indices = np.zeros(self.shapes[0], grad.dtype), flat(self.saved[1])
         kernel("scatter_add")(np.ascontiguousarray(grad).reshape(len(indices), result.shape[1]), indices, result)
         return result, None
+
+
+class LayerNorm(Function):
+    """(x - mean) / sqrt(variance + eps) * weight + bias over the last axis: x (..., D), weight and bias (D,).
+
+    Raises ShapeError for weights of another length, DTypeError for float64, which the kernel does not compute.
+    Source: Ba, Kiros and Hinton 2016.
+    """
+
+    needs = ((0, 1), (0,), (0,))
+
+    def forward(self, x, weight, bias, eps=1e-5):
+        if x.ndim == 0 or not weight.shape == bias.shape == x.shape[-1:]:
+            raise ShapeError(f"x of shape {x.shape} wants weight and bias of its last axis, got {weight.shape} and {bias.shape}")
+        if x.dtype not in (np.float16, np.float32):
+            raise DTypeError(f"LayerNorm takes float32 or float16, got {x.dtype}")
+        work, out = contiguous(x), np.empty(x.shape, np.float32)
+        self.mean, self.rstd = np.empty((2, x.size // max(x.shape[-1], 1)), np.float32)
+        kernel("layer_norm")(work, contiguous(weight), contiguous(bias), out, self.mean, self.rstd, eps)
+        return out.astype(x.dtype, copy=False)
+
+    def backward(self, grad):
+        x, weight = contiguous(self.saved[0]), self.saved[1]
+        weight = np.ones(x.shape[-1:], np.float32) if weight is None else contiguous(weight)
+        dx, (dweight, dbias) = np.empty(x.shape, np.float32), np.empty((2, *weight.shape), np.float32)
+        kernel("layer_norm_backward")(x, weight, self.mean, self.rstd, contiguous(grad), dx, dweight, dbias)
+        return dx, dweight, dbias
 
 
 def flat(indices):
