@@ -53,7 +53,7 @@ def pages(templates, ending="md"):
 def _page(t, w, there):
     facts = [("Area", f"{t.area}, {t.topic}"), ("Level", f"{t.level}, {LEVELS[t.level]}"), ("Track", t.track), ("Time", f"{t.minutes} min")]
     facts += [("Chapter", _md(chapter(t.chapter)))] if t.chapter else []
-    facts += [("First", ", ".join(f"[{_md(r)}](../{r}.md)" if r in there else _md(r) for r in t.requires))] if t.requires else []
+    facts += [("Comes after", ", ".join(f"[{_md(r)}](../{r}.md)" if r in there else _md(r) for r in t.requires))] if t.requires else []
     lines = [f"# {_md(t.title)}", _MARK, _rows([["", ""], *([k, v] for k, v in facts)]), "## The question",
              *map(_md, w["prompt"].split("\n\n"))]
     if w["table"]:

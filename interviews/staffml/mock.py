@@ -1,7 +1,7 @@
 """The mock interview: timed, adaptive, without feedback until its end, and carried on where it stopped.
 
-Every input is kept as it is typed, so a killed process loses nothing: the item is played again up to the question it stood at. The clock
-counts the time in which somebody is asked, and stands still between processes.
+Every input is kept as it is typed, so a killed process loses no answer: the item is played again up to the question it stood at.
+The clock counts up to the last thing typed, and stands still until somebody goes on.
 """
 
 import math

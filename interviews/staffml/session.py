@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from .pools import draws, variant
 from .practice import Practice
 from .round import Say, Stopped, item
-from .taxonomy import AREAS, CHAPTERS, LEVELS, TOPICS, TRACKS, complaint
+from .taxonomy import AREAS, CHAPTERS, LEVELS, TRACKS, complaint
 from .template import FOLDER, TemplateError, load, names
 
 
@@ -17,17 +17,15 @@ def plural(count, noun):
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def chosen(area=None, level=None, track=None, topic=None):
-    """Templates of an area, level, track and topic. Raises TemplateError when a name is unknown or nothing is left."""
-    topics = TOPICS.get(area) or tuple(t for group in TOPICS.values() for t in group)
-    for what, value, known in (("area", area, AREAS), ("level", level, tuple(LEVELS)), ("track", track, TRACKS), ("topic", topic, topics)):
+def chosen(area=None, level=None, track=None):
+    """Templates of an area, level and track. Raises TemplateError when a name is unknown or nothing is left."""
+    for what, value, known in (("area", area, AREAS), ("level", level, tuple(LEVELS)), ("track", track, TRACKS)):
         line = value and complaint(what, value, known)
         if line:
             raise TemplateError(line)
-    found = [t for t in every() if area in (None, t.area) and level in (None, t.level) and track in (None, t.track)
-             and topic in (None, t.topic)]
+    found = [t for t in every() if area in (None, t.area) and level in (None, t.level) and track in (None, t.track)]
     if not found:
-        asked = ", ".join(x for x in (area, level, track, topic) if x)
+        asked = ", ".join(x for x in (area, level, track) if x)
         raise TemplateError(f"no template is of {asked}; `staffml list` shows what there is")
     return found
 

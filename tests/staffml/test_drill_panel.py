@@ -106,6 +106,19 @@ def test_a_mock_interview_passes_by_itself_when_the_time_is_over(shown, path, mo
     assert it["typed"] == [None] and it["attempt"]["share"] == 0
 
 
+def test_when_nobody_is_there_the_next_item_waits(shown, path, monkeypatch):
+    monkeypatch.setattr(mock, "LIMIT", 0.0005)
+    begin(shown, "mock")
+    for _ in range(100):
+        if not shown._buttons["mock"].disabled:
+            break
+        time.sleep(0.1)
+    assert "nothing is lost" in shown._now.value
+    time.sleep(1.2)
+    with Practice(path) as practice:
+        assert [i["typed"] for i in practice.mock()["items"]] == [[None], []]
+
+
 def test_stop_leaves_a_mock_interview_to_go_on_with_and_a_drill_unkept(shown, path):
     begin(shown, "mock", area="power")
     shown._stop.click()
