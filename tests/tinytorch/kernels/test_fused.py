@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tinytorch.autograd  # noqa: F401 -- gives tensors their backward
 from tests.tinytorch.kernels.strategies import array, differences, inner, seeds
 from tinytorch.fused import LayerNorm
 from tinytorch.tensor import DTypeError, ShapeError, Tensor
