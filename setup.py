@@ -18,7 +18,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CCompilerError
 
 # Each tinytorch/_ext/NAME.pyx is an extension module of its own.
-KERNELS = ("attention", "conv", "copy", "embedding", "gemm", "probe", "rows", "value")
+KERNELS = ("attention", "batch_norm", "conv", "copy", "embedding", "gemm", "optim", "pool", "probe", "rows", "value")
 FOLDER = "tinytorch/_ext"
 JOBS = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 4)
 # Never -march=native (one hub serves mixed machines) and never -ffast-math (it changes inf, NaN and, at link time, the

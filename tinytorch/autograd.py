@@ -32,6 +32,7 @@ from contextvars import ContextVar
 import numpy as np
 
 from tinytorch import activations, losses, tensor
+from tinytorch.backend import native_backward
 from tinytorch.tensor import (
     DTypeError,
     Function,
@@ -320,7 +321,10 @@ class Node:
         if not hasattr(self.function, "backward"):
             raise GraphError(f"{self.name} has no backward: define backward(self, grad) in its class")
         grad = self.settle(grad)
-        parts = self.function.backward(grad.astype(float32) if grad.dtype == np.float16 else grad)
+        grad = grad.astype(float32) if grad.dtype == np.float16 else grad
+        parts = native_backward(self.function, grad)  # by a compiled kernel, as in Function.run
+        if parts is NotImplemented:
+            parts = self.function.backward(grad)
         if len(parts) != len(self.inputs):
             raise GraphError(f"{self.name}.backward returned {len(parts)} gradients for {len(self.inputs)} operands")
         return [self._fit(k, part) if wanted and part is not None else None

@@ -18,15 +18,18 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import import_module
 
-from tinytorch._ext import _reference
+from tinytorch._ext import _reference, dispatch
 
 BACKENDS = ("cython", "reference")
 FAMILIES = {  # extension module of tinytorch._ext -> its kernels
     "attention": ("attention_forward", "attention_backward", "attention_decode"),
+    "batch_norm": ("batch_norm", "batch_norm_backward"),
     "conv": ("conv2d", "conv2d_input_grad", "conv2d_weight_grad"),
     "copy": ("copy",),
     "embedding": ("gather", "scatter_add"),
     "gemm": ("gemm",),
+    "pool": ("max_pool2d", "max_pool2d_backward", "avg_pool2d", "avg_pool2d_backward"),
+    "optim": ("adam_step", "sgd_step"),
     "probe": ("multiply_add", "triad"),
     "rows": (
         "activate", "activate_backward", "softmax", "softmax_backward", "log_softmax", "log_softmax_backward", "cross_entropy",
@@ -82,6 +85,43 @@ _choice = ContextVar("tinytorch.backend", default=_default)
 def kernel(name):
     """The function that runs kernel `name` under the current backend."""
     return _tables[_choice.get()][_known(name, KERNELS, "kernel")]
+
+
+def native_forward(function, tensors):
+    """What a kernel computes for this call of an operation -> array; NotImplemented where Python is to compute it.
+
+    function: an instance of tensor.Function, prepared for its operands, tensors.
+    """
+    cls = type(function)
+    held = cls.__dict__.get("_native")
+    if held is None or held[0] is not cls.forward or held[1] is not getattr(cls, "compute", None):
+        held = cls._native = cls.forward, getattr(cls, "compute", None), dispatch.choose_forward(cls, _native)
+    return NotImplemented if held[2] is None or _choice.get() != "cython" else held[2](function, tensors)
+
+
+def native_backward(function, grad):
+    """The gradients for the operands that a kernel computes from that of the output, or NotImplemented."""
+    rule = type(function).backward
+    try:
+        stand_in = rule._native
+    except AttributeError:
+        stand_in = dispatch.choose_backward(rule, _native)
+        if hasattr(rule, "__dict__"):
+            rule._native = stand_in
+    return NotImplemented if stand_in is None or _choice.get() != "cython" else stand_in(function, grad)
+
+
+def native_step(optimizer, group, step, known, arrays):
+    """One step of an optimizer, in place, by a kernel -> whether there is one for this optimizer and these arrays.
+
+    arrays: parameter, gradient and state; known says of each array of state whether it is more than zeros to begin with.
+    """
+    rule = type(optimizer).rule
+    try:
+        stand_in = rule._native
+    except AttributeError:
+        stand_in = rule._native = dispatch.choose_step(rule, _native)
+    return _choice.get() == "cython" and stand_in is not None and stand_in(optimizer, group, step, known, arrays)
 
 
 class backend:

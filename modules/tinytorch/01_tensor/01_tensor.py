@@ -857,10 +857,13 @@ def cases(rng):
 # %%
 #| export
 try:
-    from tinytorch.backend import kernel
+    from tinytorch.backend import kernel, native_forward
 except ImportError:  # outside an installed tinytorch, NumPy does it all
     def kernel(name):
         return {"copy": lambda x, out: np.copyto(out, x)}[name]
+
+    def native_forward(function, tensors):
+        return NotImplemented
 
 
 class Storage:
@@ -925,8 +928,11 @@ class Function:
 
     def run(self, tensors):
         self.saved = self.prepare(tensors)
-        with np.errstate(all="ignore"):
-            return Tensor.from_numpy(np.asarray(self.forward(*self.saved, **self.params), order="C"))
+        output = native_forward(self, tensors)  # by a compiled kernel, if there is one for this class and these arrays
+        if output is NotImplemented:
+            with np.errstate(all="ignore"):
+                output = np.asarray(self.forward(*self.saved, **self.params), order="C")
+        return Tensor.from_numpy(output)
 
     @classmethod
     def apply(cls, *operands, **params):

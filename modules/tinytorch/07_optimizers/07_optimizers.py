@@ -49,6 +49,7 @@ import math
 
 import numpy as np
 
+from tinytorch.backend import native_step
 from tinytorch.tensor import DTypeError, OverlapError, ShapeError, Tensor, float16, float32, overlaps, zeros
 
 # %% [markdown]
@@ -934,7 +935,9 @@ class Optimizer:
             slots = tuple(slot if old else None for slot, old in zip(slots, known, strict=True))
             return self.rule(x, grad, slots, step, group)
 
-        in_blocks(rule, [p.numpy(), p.grad.numpy(), *(state[name].numpy() for name in names)])
+        arrays = [p.numpy(), p.grad.numpy(), *(state[name].numpy() for name in names)]
+        if not native_step(self, group, step, known, arrays):  # by a compiled kernel, if there is one
+            in_blocks(rule, arrays)
         p.storage.version += 1
 
     def state_dict(self):

@@ -1,0 +1,241 @@
+"""What a kernel does in the place of an operation of the framework, and whether it may.
+
+Each stand-in is registered for one class of the reference, or one backward, by its place in the package. It is taken only
+while the code there is the package's own: a class or a rule that a student wrote, in a notebook or through tinytorch.use,
+runs as it is written. A stand-in returns NotImplemented for arrays that its kernel does not take; then NumPy runs, and what
+is wrong with an operand is told by the module's own error.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+PACKAGE = Path(__file__).parents[1]
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+FORWARD, BACKWARD, STEP = {}, {}, {}  # place in the package -> (kernel, stand-in)
+
+
+def forward_of(place, kernel):
+    """Decorator: stand_in(kernel, function, tensors) -> array replaces the forward of the class at this place."""
+    return partial(_enter, FORWARD, place, kernel)
+
+
+def backward_of(place, kernel):
+    """Decorator: stand_in(kernel, function, grad) -> tuple of arrays replaces the backward at this place."""
+    return partial(_enter, BACKWARD, place, kernel)
+
+
+def step_of(place, kernel):
+    """Decorator: stand_in(kernel, optimizer, group, step, known, arrays) -> bool replaces the rule at this place."""
+    return partial(_enter, STEP, place, kernel)
+
+
+def _enter(table, place, kernel, stand_in):
+    table[place] = kernel, stand_in
+    return stand_in
+
+
+def choose_forward(cls, native):
+    """The stand-in for a class of operations, with its kernel, or None. native: {name: compiled kernel}."""
+    return _choose(FORWARD, cls, [cls.forward, getattr(cls, "compute", cls.forward)], native)
+
+
+def choose_backward(rule, native):
+    """The stand-in for a backward, with its kernel, or None."""
+    return _choose(BACKWARD, rule, [rule], native)
+
+
+def choose_step(rule, native):
+    """The stand-in for the rule of an optimizer, with its kernel, or None."""
+    return _choose(STEP, rule, [rule], native)
+
+
+def _choose(table, thing, functions, native):
+    package, _, place = f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', '')}".partition(".")
+    if package != PACKAGE.name or place not in table or not all(map(_ours, functions)):
+        return None
+    kernel, stand_in = table[place]
+    return partial(stand_in, native[kernel]) if kernel in native else None
+
+
+def _ours(function):
+    """Whether a function was read from a file of this package."""
+    code = getattr(function, "__code__", None)
+    return code is not None and Path(code.co_filename).parent == PACKAGE
+
+
+# Products
+
+
+@forward_of("tensor.MatMul", "gemm")
+def matmul(gemm, function, tensors):
+    a, b = function.saved
+    if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2] or a.dtype not in FLOATS:
+        return NotImplemented
+    if a.ndim == b.ndim == 2:
+        return product(gemm, a, b, ())
+    try:
+        return product(gemm, a, b, np.broadcast_shapes(a.shape[:-2], b.shape[:-2]))
+    except ValueError:
+        return NotImplemented
+
+
+def product(gemm, a, b, leading):
+    out = np.empty((*leading, a.shape[-2], b.shape[-1]), a.dtype)
+    gemm(a, b, out)
+    return out
+
+
+@backward_of("autograd.matmul_backward", "gemm")
+def matmul_backward(gemm, function, grad):
+    a, b = function.saved
+    (row, column), (wants_a, wants_b) = function.shapes, function.wants
+    if len(row) < 2 or len(column) < 2 or grad.dtype not in FLOATS:
+        return NotImplemented
+    for_a = for_b = None
+    if wants_a:
+        for_a = product(gemm, grad, b.astype(grad.dtype, copy=False).swapaxes(-1, -2), grad.shape[:-2])
+    if wants_b:
+        a = a.astype(grad.dtype, copy=False)  # float16 operands come with a gradient in float32
+        if len(row) > 2 and len(column) == 2:  # one product for all rows, and no batch of weight gradients
+            a, grad = a.reshape(-1, row[-1]), grad.reshape(-1, column[-1])
+        for_b = product(gemm, a.swapaxes(-1, -2), grad, grad.shape[:-2])
+    return for_a, for_b
+
+
+# Activations
+
+
+def rows_of(x):
+    """x as kernels take it: float32, row-major. float16, integers and bools are computed in float32 too."""
+    return np.asarray(x, np.float32, order="C")
+
+
+def dtype_of_result(x):
+    return x.dtype if x.dtype.kind == "f" else np.dtype(np.float32)
+
+
+def activation(place, rule, kind, output=False):
+    """Register both directions of an activation that has no parameters. output: its backward is from its result."""
+
+    @forward_of(place, "activate")
+    def forward(activate, function, tensors):
+        return activated(activate, function.saved[0], kind)
+
+    @backward_of(rule, "activate_backward")
+    def backward(activate_backward, function, grad):
+        return pulled(activate_backward, function.output if output else function.saved[0], grad, kind)
+
+
+def activated(activate, x, kind):
+    if x.dtype == np.float64:
+        return NotImplemented
+    out = np.empty(x.shape, np.float32)
+    activate(rows_of(x), out, kind)
+    return out.astype(dtype_of_result(x), copy=False)
+
+
+def pulled(activate_backward, x, grad, kind):
+    if grad.dtype != np.float32:
+        return NotImplemented
+    out = np.empty(x.shape, np.float32)
+    activate_backward(rows_of(x), rows_of(grad), out, kind)
+    return (out,)
+
+
+activation("activations.ReLU", "autograd.relu_backward", "relu", output=True)
+activation("activations.SiLU", "autograd.silu_backward", "silu")
+GELUS = {"none": "gelu", "tanh": "gelu_tanh"}
+
+
+@forward_of("activations.GELU", "activate")
+def gelu(activate, function, tensors):
+    return activated(activate, function.saved[0], GELUS[function.params["approximate"]])
+
+
+@backward_of("autograd.gelu_backward", "activate_backward")
+def gelu_backward(activate_backward, function, grad):
+    return pulled(activate_backward, function.saved[0], grad, GELUS[function.params["approximate"]])
+
+
+def along_rows(function, x):
+    """Whether the axis of a softmax is the last one of x, an array with axes."""
+    return x.ndim > 0 and function.params["axis"] in (-1, x.ndim - 1)
+
+
+def softmaxed(kernel, function, tensors):
+    x = function.saved[0]
+    if x.dtype == np.float64 or not along_rows(function, x):
+        return NotImplemented
+    out = np.empty(x.shape, np.float32)
+    kernel(rows_of(x), out)
+    return out.astype(dtype_of_result(x), copy=False)
+
+
+def softmax_pulled(kernel, function, grad):
+    if grad.dtype != np.float32 or not along_rows(function, grad):
+        return NotImplemented
+    out = np.empty(grad.shape, np.float32)
+    kernel(rows_of(function.output), rows_of(grad), out)
+    return (out,)
+
+
+for name, place in (("softmax", "activations.Softmax"), ("log_softmax", "activations.LogSoftmax")):
+    forward_of(place, name)(softmaxed)
+    backward_of(f"autograd.{name}_backward", f"{name}_backward")(softmax_pulled)
+
+
+# Losses
+
+
+@forward_of("losses.CrossEntropyLoss", "cross_entropy")
+def cross_entropy(kernel, function, tensors):
+    """The gradient costs little more beside the loss, and is made with it if the logits require one."""
+    logits, labels = function.saved
+    if logits.ndim != 2 or logits.dtype != np.float32:
+        return NotImplemented
+    losses = np.empty(len(labels), np.float32)
+    grad = np.empty(logits.shape, np.float32) if tensors[0].requires_grad else None
+    try:
+        total = kernel(np.ascontiguousarray(logits), np.ascontiguousarray(labels, np.int64), losses, grad, **function.params)
+    except ValueError:  # a label that is no class
+        return NotImplemented
+    function.slope = grad
+    return losses if function.params["reduction"] == "none" else np.asarray(total, np.float32)
+
+
+@backward_of("autograd.cross_entropy_backward", "cross_entropy")
+def cross_entropy_backward(kernel, function, grad):
+    slope = getattr(function, "slope", None)
+    if slope is None or grad.dtype != np.float32:
+        return NotImplemented
+    if grad.ndim:
+        return slope * grad[:, None], None
+    return slope if grad == 1 else slope * grad, None
+
+
+# Optimizers
+
+
+def contiguous(arrays):
+    """Whether all arrays are of float32 and row-major."""
+    return all(a.dtype == np.float32 and a.flags.c_contiguous for a in arrays)
+
+
+@step_of("optimizers.Adam.rule", "adam_step")
+def adam(kernel, optimizer, group, step, known, arrays):
+    if not contiguous(arrays):
+        return False
+    kernel(*arrays, step, group["lr"], *group["betas"], group["eps"], group["weight_decay"], optimizer.decoupled)
+    return True
+
+
+@step_of("optimizers.SGD.rule", "sgd_step")
+def sgd(kernel, optimizer, group, step, known, arrays):
+    if not contiguous(arrays):
+        return False
+    x, grad, *buffer = arrays
+    kernel(x, grad, *(buffer or [None]), group["lr"], group["momentum"], group["dampening"], group["nesterov"],
+           group["weight_decay"], fresh=not all(known))
+    return True
