@@ -1,9 +1,11 @@
 /* pool.h -- the largest number, or the mean, of every window of float32 planes, and the gradients.
  * Design: (a) a plane never leaves its thread; (b) tap by tap: one tap of all windows of a target row is a row of the plane,
  * moved, so that the inner loop runs along contiguous memory and becomes vectors; (c) windows of 2 x 2, two apart, have a loop
- * of their own, since they are most of all pooling: each number is read once and nothing is compared with -infinity;
- * (d) the place of a largest number is its index in the plane, so that the gradient needs no windows at all. */
+ * of their own, since they are most of all pooling: each number is read once and nothing is compared with -infinity; (d) the
+ * fast loops compare with > alone, which is false for NaN: a row in which they met one is done again, window by window;
+ * (e) the place of a largest number is its index in the plane, so that the gradient needs no windows at all. */
 #ifndef TT_ISA
+#include <math.h>
 #include "threads.h"
 
 typedef struct {
@@ -35,43 +37,68 @@ TT_DISPATCH(void, tt_avg_pool2d_backward, (const float *grad, float *dx, const P
 
 #else
 
-/* The first of the largest numbers wins, and the first NaN over all: it is not <= anything, and nothing replaces it. */
-#define WINS(a, b) (!((a) <= (b)) && (b) == (b))
+/* Steps of 1 and 2 are constants in loops of their own: with any other one, vectors would have to be gathered. */
+#define FOR_STEP(step, call, ...) ((step) == 1 ? call(__VA_ARGS__, 1) : (step) == 2 ? call(__VA_ARGS__, 2) : call(__VA_ARGS__, step))
+#define INLINE static inline __attribute__((always_inline))
 
-/* Rows `x` and `below` of a plane, and the index of the first number of x. */
-static void TT(max_pairs)(const float *restrict x, const float *restrict below, float *restrict out, int32_t *restrict index,
-                          ptrdiff_t OW, int32_t first, int32_t W) {
-#pragma omp simd
+/* Rows `x` and `below` of a plane, and the index of the first number of x -> whether NaN may be among them. */
+static int TT(max_pairs)(const float *restrict x, const float *restrict below, float *restrict out, int32_t *restrict index,
+                         ptrdiff_t OW, int32_t first, int32_t W) {
+    int32_t unsure = 0;
+#pragma omp simd reduction(| : unsure)
     for (ptrdiff_t j = 0; j < OW; j++) {
-        float a = x[2 * j], b = x[2 * j + 1], c = below[2 * j], d = below[2 * j + 1];
-        int32_t at = first + 2 * (int32_t)j, right = WINS(b, a), lower = WINS(d, c);
-        float top = right ? b : a, bottom = lower ? d : c;
-        int down = WINS(bottom, top);
-        out[j] = down ? bottom : top;
-        index[j] = at + (down ? W + lower : right);
+        float a = x[2 * j], b = x[2 * j + 1], c = below[2 * j], d = below[2 * j + 1], all = (a + b) + (c + d);
+        float top = b > a ? b : a, bottom = d > c ? d : c;
+        int32_t upper = b > a ? 1 : 0, lower = d > c ? W + 1 : W;
+        out[j] = bottom > top ? bottom : top;
+        index[j] = first + 2 * (int32_t)j + (bottom > top ? lower : upper);
+        unsure |= all != all ? 1 : 0;
     }
+    return unsure;
 }
 
-static void TT(max_tap)(const float *restrict x, float *restrict out, int32_t *restrict index, ptrdiff_t n, int32_t first,
-                        ptrdiff_t step) {
-#pragma omp simd
+INLINE int TT(max_tap)(const float *restrict x, float *restrict out, int32_t *restrict index, ptrdiff_t n, int32_t first,
+                       ptrdiff_t step) {
+    int32_t unsure = 0;
+#pragma omp simd reduction(| : unsure)
     for (ptrdiff_t j = 0; j < n; j++) {
         float value = x[j * step], best = out[j];
-        int32_t at = index[j];
-        int wins = at < 0 || WINS(value, best);     /* a window may hold nothing but -infinity: its first number wins */
-        out[j] = wins ? value : best;
-        index[j] = wins ? first + (int32_t)(j * step) : at;
+        int32_t at = index[j], place = first + (int32_t)(j * step), wins = -(value > best);
+        out[j] = value > best ? value : best;
+        index[j] = (at & ~wins) | (place & wins);   /* in this form, what vectors leave over has no branch to guess either */
+        unsure |= value != value ? 1 : 0;
     }
+    return unsure;
 }
 
-static void TT(max_row)(const float *plane, float *out, int32_t *index, const Pool *p, ptrdiff_t i) {
-    for (ptrdiff_t j = 0; j < p->OW; j++) index[j] = -1;
+/* -> whether a window held NaN, or nothing but -infinity. */
+static int TT(max_taps)(const float *plane, float *out, int32_t *index, const Pool *p, ptrdiff_t i) {
+    int unsure = 0;
+    int32_t lowest = 0;
+    for (ptrdiff_t j = 0; j < p->OW; j++) out[j] = -INFINITY, index[j] = -1;
     for (ptrdiff_t k = 0; k < p->KH; k++) {
         ptrdiff_t y = i * p->stride_h + k - p->padding_h;
         if (y < 0 || y >= p->H) continue;
         for (ptrdiff_t l = 0; l < p->KW; l++) {
             ptrdiff_t first, end = pool_columns(p, l, &first), at = y * p->W + first * p->stride_w + l - p->padding_w;
-            if (first < end) TT(max_tap)(plane + at, out + first, index + first, end - first, (int32_t)at, p->stride_w);
+            if (first < end)
+                unsure |= FOR_STEP(p->stride_w, TT(max_tap), plane + at, out + first, index + first, end - first, (int32_t)at);
+        }
+    }
+    for (ptrdiff_t j = 0; j < p->OW; j++) lowest = index[j] < lowest ? index[j] : lowest;
+    return unsure || lowest < 0;
+}
+
+/* The first of the largest numbers wins, and the first NaN over all of them. */
+static void TT(max_windows)(const float *plane, float *out, int32_t *index, const Pool *p, ptrdiff_t i) {
+    for (ptrdiff_t j = 0; j < p->OW; j++) {
+        index[j] = -1;
+        for (ptrdiff_t k = 0; k < p->KH * p->KW; k++) {
+            ptrdiff_t y = i * p->stride_h + k / p->KW - p->padding_h, x = j * p->stride_w + k % p->KW - p->padding_w;
+            if (y < 0 || y >= p->H || x < 0 || x >= p->W) continue;
+            float value = plane[y * p->W + x];
+            if (index[j] < 0 || (!(value <= out[j]) && out[j] == out[j]))
+                out[j] = value, index[j] = (int32_t)(y * p->W + x);
         }
     }
 }
@@ -86,10 +113,9 @@ static void TT(tt_max_pool2d)(const float *x, float *out, int32_t *index, const 
             float *row = out + c * target + i * p->OW;
             int32_t *places = index + c * target + i * p->OW;
             const float *pair = plane + 2 * i * p->W;
-            if (pairs)
-                TT(max_pairs)(pair, pair + p->W, row, places, p->OW, (int32_t)(2 * i * p->W), (int32_t)p->W);
-            else
-                TT(max_row)(plane, row, places, p, i);
+            int unsure = pairs ? TT(max_pairs)(pair, pair + p->W, row, places, p->OW, (int32_t)(2 * i * p->W), (int32_t)p->W)
+                               : TT(max_taps)(plane, row, places, p, i);
+            if (unsure) TT(max_windows)(plane, row, places, p, i);
         }
     }
 }
@@ -150,7 +176,7 @@ static void TT(mean_pairs)(const float *restrict x, const float *restrict below,
         out[j] = ((x[2 * j] + x[2 * j + 1]) + (below[2 * j] + below[2 * j + 1])) * 0.25f;
 }
 
-static void TT(add_tap)(const float *restrict x, float *restrict out, ptrdiff_t n, ptrdiff_t step) {
+INLINE void TT(add_tap)(const float *restrict x, float *restrict out, ptrdiff_t n, ptrdiff_t step) {
 #pragma omp simd
     for (ptrdiff_t j = 0; j < n; j++) out[j] += x[j * step];
 }
@@ -175,7 +201,8 @@ static void TT(mean_row)(const float *plane, float *out, const Pool *p, ptrdiff_
         for (ptrdiff_t l = 0; l < p->KW; l++) {
             ptrdiff_t first, end = pool_columns(p, l, &first);
             if (first < end)
-                TT(add_tap)(plane + y * p->W + first * p->stride_w + l - p->padding_w, out + first, end - first, p->stride_w);
+                FOR_STEP(p->stride_w, TT(add_tap), plane + y * p->W + first * p->stride_w + l - p->padding_w, out + first,
+                         end - first);
         }
     }
     float share = 1.0f / (float)(p->KH * p->KW);
@@ -202,7 +229,7 @@ static void TT(mean_pairs_grad)(const float *restrict grad, float *restrict dx, 
     for (ptrdiff_t j = 0; j < OW; j++) dx[2 * j] = dx[2 * j + 1] = below[2 * j] = below[2 * j + 1] = grad[j] * 0.25f;
 }
 
-static void TT(add_scaled_tap)(const float *restrict grad, float *restrict dx, ptrdiff_t n, ptrdiff_t step, float share) {
+INLINE void TT(add_scaled_tap)(const float *restrict grad, float *restrict dx, ptrdiff_t n, float share, ptrdiff_t step) {
 #pragma omp simd
     for (ptrdiff_t j = 0; j < n; j++) dx[j * step] += grad[j] * share;
 }
@@ -215,8 +242,8 @@ static void TT(mean_row_grad)(const float *grad, float *plane, const Pool *p, pt
         for (ptrdiff_t l = 0; l < p->KW; l++) {
             ptrdiff_t first, end = pool_columns(p, l, &first);
             if (first < end)
-                TT(add_scaled_tap)(grad + first, plane + y * p->W + first * p->stride_w + l - p->padding_w, end - first,
-                                   p->stride_w, share);
+                FOR_STEP(p->stride_w, TT(add_scaled_tap), grad + first,
+                         plane + y * p->W + first * p->stride_w + l - p->padding_w, end - first, share);
         }
     }
 }
@@ -238,5 +265,6 @@ static void TT(tt_avg_pool2d_backward)(const float *grad, float *dx, const Pool 
         for (ptrdiff_t i = 0; i < p->OH; i++) TT(mean_row_grad)(g + i * p->OW, plane, p, i);
     }
 }
-#undef WINS
+#undef FOR_STEP
+#undef INLINE
 #endif
