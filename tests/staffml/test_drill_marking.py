@@ -80,7 +80,8 @@ def test_the_right_choice_is_not_always_at_the_same_place():
 @pytest.mark.parametrize("name", NAMES)
 def test_an_answer_in_other_units_is_the_same_answer(name):
     scales = {"B": ("GB", "MiB", "kB", "Gbit"), "s": ("ms", "min", "h"), "J": ("kJ", "Wh"), "W": ("mW",), "FLOP": ("GFLOP", "MMAC"),
-              "g": ("kg", "t"), "%": ("%",), "FLOP/B": ("kFLOP/B",), "B/s": ("MB/s", "Mbit/s"), "USD": ("kUSD",), "": ("",)}
+              "g": ("kg", "t"), "%": ("%",), "FLOP/B": ("kFLOP/B",), "B/s": ("MB/s", "Mbit/s"), "USD": ("kUSD",), "": ("",),
+              "FLOP/s": ("GFLOP/s", "MMAC/s")}
     template, ps = variants(name, 3)
     for p in ps:
         answers = template.answers(p)

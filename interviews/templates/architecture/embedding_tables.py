@@ -21,7 +21,7 @@ def read(p):
 template = Template(
     title="Embedding tables of a recommender", area="architecture", topic="recommendation-systems-engineering", track="cloud", level="L2",
     chapter="V1-06", minutes=8,
-    space={"tables": (16, 26, 40, 64, 100, 200), "rows": (1_000_000, 2_000_000, 5_000_000, 10_000_000, 20_000_000),
+    space={"tables": (16, 20, 26, 32, 40, 64, 80, 100, 120), "rows": (1_000_000, 2_000_000, 5_000_000, 10_000_000, 20_000_000),
            "dim": (32, 64, 128, 256), "bytes_per": (2, 4), "lookups": (4, 5, 8, 10, 20, 40), "batch": (512, 1024, 2048, 4096),
            "gpu": ("a100", "h100", "h200")},
     derive={"card": lambda p: devices.device(p.gpu).title, "memory": lambda p: devices.device(p.gpu).memory.value},
@@ -32,7 +32,7 @@ template = Template(
     parts=(
         Fermi("size", "Without a calculator: how large are the tables together?", "B", size, ("10 GB", "1 PB"), (
             Misconception("one table", lambda p: size(p) / p.tables, 0.0, "That is one of the tables."),
-            Misconception("bits as bytes", lambda p: 8 * size(p), 0.0, "The numbers are given in bytes already."))),
+            Misconception("three zeros", lambda p: size(p) / 1e3, 0.0, "You slipped by three powers of ten: rows come in millions."))),
         Part("read", "How many bytes of rows does a batch of {batch} samples look up?", "B", read, ("1 MB", "1 TB"), (
             Misconception("one sample", lambda p: read(p) / p.batch, 0.25, "That is one sample of the batch."),
             Misconception("one lookup", lambda p: read(p) / p.lookups, 0.25, "Each table is asked for several rows, which are summed up."),

@@ -9,8 +9,8 @@ HEADS = 16      # any number that divides the widths: heads share the width, so 
 def work(p, tokens, kind):
     """Operations of the products with weights ("gemm"), or of the scores and weighted sums ("attention")."""
     model = bert("encoder", "encoder", p.layers, p.width, HEADS, "declared", "", pooler=False)
-    return sum(op.count * (2 * op.m * op.n * op.k if op.flop is None else op.flop)
-               for op in model.graph(batch=1, tokens=tokens).ops if op.kind == kind)
+    one = sum(op.count * (2 * op.m * op.n * op.k if op.flop is None else op.flop) for op in model.graph().ops if op.kind == kind)
+    return one * (tokens**2 if kind == "attention" else tokens)
 
 
 template = Template(

@@ -20,7 +20,7 @@ template = Template(
     space={"options": (3, 4, 5, 6, 7, 8, 9), "layers": (8, 10, 12, 14, 16), "devices": (4, 8, 16), "power": (400.0, 700.0, 1000.0),
            "scratch": tuple(3600.0 * h for h in (6, 8, 10, 12, 18, 24)), "test": tuple(60.0 * m for m in (15, 20, 30, 45, 60, 90)),
            "supernet": tuple(86400.0 * d for d in (3, 5, 8, 10, 14, 20)), "candidates": (50, 100, 200, 500)},
-    where=lambda p: p.options**p.layers < 1e15 and shared(p) < p.candidates,
+    where=lambda p: 2**5 * p.layers**p.options < p.options**p.layers < 1e15 and shared(p) < p.candidates,
     prompt="""
         A search chooses one of {options} blocks for each of {layers} layers, independently. Training one candidate from scratch keeps
         {devices} devices busy for {scratch:h}. The other way is a supernet, which holds all blocks at once: it is trained once

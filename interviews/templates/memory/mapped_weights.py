@@ -12,7 +12,7 @@ def faults(p, size):
 
 
 def pinned(p, size):
-    return network.transfer_seconds(size - p.free, p.flash) + llm.decode_seconds(size, 0, p.bandwidth)
+    return network.transfer_seconds(max(size - p.free, 0), p.flash) + llm.decode_seconds(size, 0, p.bandwidth)
 
 
 template = Template(

@@ -27,7 +27,7 @@ template = Template(
         Fermi("building", "Without a calculator: how much power does the building draw with everything busy?", "W", building,
               ("50 kW", "200 MW"), (
             Misconception("one node", lambda p: building(p) * p.count / p.gpus, 0.0, "That is one node and its share of the building."),
-            Misconception("a node each", lambda p: building(p) * p.count, 0.0, "Several devices share a node."))),
+            Misconception("kilo twice", lambda p: building(p) * 1e3, 0.0, "A kilowatt has a thousand watts; you counted them twice."))),
         Part("node", "How much does a node draw at most?", "W", node, ("2 kW", "20 kW"), (
             Misconception("devices only", lambda p: p.count * p.power, 0.5, "Processors, memory, network and fans draw power as well."),
             Misconception("one device", lambda p: p.power + p.host, 0.25, "A node has several devices."))),

@@ -51,7 +51,7 @@ def embedding_tables(p):
     size, read = p.tables * p.rows * row, p.batch * p.tables * p.lookups * row
     devices = -(-size // int(p.memory))
     return {
-        "size": (size, {"one table": p.rows * row, "bits as bytes": 8 * size}),
+        "size": (size, {"one table": p.rows * row, "three zeros": size / 1000}),
         "read": (read, {"one sample": read / p.batch, "one lookup": p.batch * p.tables * row, "the tables": size}),
         "devices": (devices, {"rounded down": devices - 1, "bits as bytes": -(-8 * size // int(p.memory))}),
     }

@@ -44,7 +44,7 @@ def racks(p):
         count, left = count + 1, left - each
     building = nodes * node * p.pue
     return {
-        "building": (building, {"one node": node * p.pue, "a node each": building * p.count}),
+        "building": (building, {"one node": node * p.pue, "kilo twice": building * 1000}),
         "node": (node, {"devices only": p.count * p.power, "one device": p.power + p.host}),
         "each": (each, {"rounded up": each + 1, "devices only": math.floor(p.rack / (p.count * p.power))}),
         "racks": (count, {"by power": math.ceil(nodes * node / p.rack), "a device a place": -(-p.gpus // each)}),
