@@ -39,7 +39,7 @@ template = Template(
         Part("share", "What share of the multiply-adds that the cells could do in that time is done?", "%",
              lambda p, cycles: p.rows / cycles, ("0.5 %", "99 %"), (
             Misconception("idle share", lambda p, cycles: 1 - p.rows / cycles, 0.25, "That is the share in which they wait."),
-            Misconception("over the fill", lambda p, cycles: p.rows / (cycles - p.rows), 0.0,
+            Misconception("over the fill", lambda p: p.rows / (cycles(p) - p.rows), 0.0,
                           "That is work over waiting; a share is of the whole time."))),
         Part("rate", "What is left of the chip's peak when all its arrays work like that?", "FLOP/s", lambda p, peak, share: peak * share,
              ("10 GFLOP/s", "10 PFLOP/s"), (

@@ -43,5 +43,5 @@ template = Template(
                           "In int8 the prompt takes time as well; what counts is the difference."),
             Misconception("over the token", lambda p, first, token: (first - prefill(p, "int8")) / token, 0.25,
                           "In int8 a token takes time as well: each token makes up for the difference of the two."),
-            Misconception("against fp16", lambda p, first, token: (first - prefill(p, "int8")) / (step(p, 2**4) - token), 0.25,
+            Misconception("against fp16", lambda p, first: (first - prefill(p, "int8")) / (step(p, 2**4) - step(p, p.bits)), 0.25,
                           "The other plan reads its weights in int8, not in fp16.")), tol=0.04)))
