@@ -81,17 +81,24 @@ def _calibrated(family):
 
 def link_share(kind):
     """Share of a fabric's printed rate that long messages reach, calibrated for each kind of fabric. Raises UnknownName."""
-    return _TRIAL[kind] if kind in _TRIAL else _share(kind)
+    return _TRIAL[kind] if kind in _TRIAL else _shared("links", "kind of link", kind)
+
+
+def framework(name):
+    """What is calibrated for frameworks on any device: "passes", the share of a long stream's bandwidth that an operator of a
+    framework reaches between two products; "loader", s of a host's core to read, decode and augment an image.
+    """
+    return _TRIAL[name] if name in _TRIAL else _shared("frameworks", "constant of frameworks", name)
 
 
 @cache
-def _share(kind):
+def _shared(section, what, name):
     from .tables import table
 
-    known = table("calibration.toml").read("links")
-    if kind not in known:
-        raise unknown("kind of link", kind, list(known))
-    return float(known[kind])
+    known = table("calibration.toml").read(section)
+    if name not in known:
+        raise unknown(what, name, list(known))
+    return float(known[name])
 
 
 def width(precision, name="precision"):
@@ -109,6 +116,17 @@ def lanes(device):
 def vector_rate(device, precision):
     """Peak FLOP/s of work that no matrix unit does: the fp32 rate where one is printed, else the only rate there is."""
     return device.peak["fp32"].value if "fp32" in device.peak else device.rate(precision)
+
+
+def loading_rate(device):
+    """FLOP/s of vector units that load both operands of each multiply-add: 32 numbers of 32 bits a cycle and core.
+
+    A quarter of the vector rate where clock or cores are not known. Source: CUDA C++ Programming Guide and the white papers of
+    the architectures (128 B a cycle from the first cache of a multiprocessor).
+    """
+    if device.clock is None or device.cores is None:
+        return vector_rate(device, "fp32" if "fp32" in device.peak else next(iter(device.peak))) / 4.0
+    return device.cores.value * device.clock.value * 32.0
 
 
 def sixteen_bit_rate(device, precision):
@@ -212,9 +230,17 @@ def operator_times(graph, device, precision, *, weights=None, activations=None, 
     out = max(one, 2.0) if activations is None else activations
     store = out * sixteen / (2.0 * device.bandwidth.value * c.memory)  # in multiply-adds at the 16-bit rate
     share, start = shares(graph, lanes(device), c, (rate / sixteen, by_hand / sixteen), one, store)
+    memory = traffic / (device.bandwidth.value * c.memory)
+    if graph.execution != "fused":
+        peak[graph.depthwise] = np.minimum(peak[graph.depthwise], loading_rate(device) * max(4.0 / one, 1.0))
+        if device.clock and device.cores:
+            memory[graph.vectors] += traffic[graph.vectors] / (device.cores.value * device.clock.value * framework("passes"))
+    if graph.fast is not None and precision == "fp32":
+        peak *= graph.fast
     peak = peak.reshape(-1, *(1,) * len(graph.shape))
     compute = graph.flop / (peak * share)
-    return Times(compute, traffic / (device.bandwidth.value * c.memory) + 2.0 * start / peak, c.launch * launch, traffic)
+    return Times(compute, memory + 2.0 * start / peak, c.launch * launch, traffic)
+
 
 
 def shares(graph, cores, c, speed, bytes_per, store):

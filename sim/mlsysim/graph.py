@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache, reduce
 import numpy as np
 
 KINDS = ("gemm", "attention", "depthwise", "vector", "gather")
+EXECUTIONS = ("fused", "compiled", "eager")  # what becomes of the passes between two products
 NUMBERS = ("flop", "m", "n", "k", "groups", "weights", "reads", "writes", "cache", "count", "live")
 
 
@@ -21,6 +22,8 @@ class Op:
     (elementwise, norms, pooling, softmax) or "gather" (embedding rows). weights, reads, writes and cache are elements
     of one occurrence: parameters read, activations read and written, cached keys and values read. flop of a product is
     2 m n k groups where it is not given; live is the activations that exist while it runs, reads + writes if not given.
+    fast: how many times fewer multiply-adds vector units need by a fast algorithm for convolutions.
+    back: elements that the backward pass of a vector operator reads and writes, reads + writes and reads if not given.
     """
 
     name: str
@@ -36,6 +39,8 @@ class Op:
     cache: object = 0
     count: object = 1
     live: object = None
+    fast: float = 1.0
+    back: object = None
 
     def slim(self):
         """Whether it is a product in groups that are narrower than the eight columns of the smallest matrix instruction."""
@@ -61,8 +66,8 @@ def _kinds(kinds):
 class Graph:
     """Operators of one workload as arrays: graph.flop[i] is one occurrence of operator i, of the workload's shape."""
 
-    def __init__(self, ops, title=""):
-        self.title = title
+    def __init__(self, ops, title="", execution="fused"):
+        self.title, self.execution = title, execution
         self.ops = tuple(ops)
         self.names = tuple(op.name for op in self.ops)
         self.kinds, self.products, self.attention = _kinds(tuple([op.kind for op in self.ops]))
@@ -75,9 +80,12 @@ class Graph:
         self.table = stacked.swapaxes(0, 1)
         (self.flop, self.m, self.n, self.k, self.groups, self.weights, self.reads, self.writes, self.cache, self.count,
          self.live) = self.table  # fmt: skip
+        self.depthwise, self.vectors = self.kinds == KINDS.index("depthwise"), self.kinds == KINDS.index("vector")
         self.narrow = np.array([op.kind == "gemm" and op.slim() for op in self.ops], dtype=bool)
         # What frameworks leave in 16 bits where products take 8: attention, and the head, whose rounding decides on a token.
         self.wide = np.array([op.kind == "attention" or op.name.split()[0] == "head" for op in self.ops], dtype=bool)
+        fast = [op.fast for op in self.ops]
+        self.fast = np.array(fast) if max(fast, default=1.0) > 1.0 else None
         self.shares = None, None  # efficiency.py keeps the last shares of the peak here, with what they were for
 
     @property
@@ -113,25 +121,29 @@ class Graph:
         """The graph of the backward pass: every product becomes two of the same FLOP, all other work is done twice.
 
         For y = x w the gradients are dx = dy w' and dw = x' dy, with m, n, k in other places. Attention needs five
-        products where the forward pass has two (the scores are recomputed). Source: Dao 2023, section 4.1.
+        products where the forward pass has two (the scores are recomputed). Source: Dao 2023, section 4.1. The gradient of
+        a depthwise filter is k sums over a whole channel of x and dy, one for each place of the window, and frameworks read
+        both again for each. Source: PyTorch, conv_depthwise2d_grad_weight_kernel, a block of threads for each weight.
         """
         ops = []
         for op in self.ops:
             if op.kind in ("gemm", "depthwise") and _any(op.weights):
-                size = dict(groups=op.groups, count=op.count)
+                size = dict(groups=op.groups, count=op.count, fast=op.fast)
                 ops.append(Op(f"{op.name} dx", op.kind, op.m, op.k, op.n, flop=op.flop, weights=op.weights,
                               reads=op.writes, writes=op.reads, **size))  # fmt: skip
+                again = op.k if op.kind == "depthwise" and self.execution != "fused" else 1
                 ops.append(Op(f"{op.name} dw", op.kind, op.k, op.n, op.m, flop=op.flop, weights=op.weights,
-                              reads=op.reads + op.writes, **size))  # fmt: skip
+                              reads=again * (op.reads + op.writes), **size))  # fmt: skip
             else:
                 factor = 2.5 if op.kind == "attention" else 2.0
                 flop = factor * np.asarray(op.numbers()[0])
+                reads, writes = (op.reads + op.writes, op.reads) if op.back is None else op.back
                 ops.append(Op(f"{op.name} back", op.kind, op.m, op.n, op.k, op.groups, flop, op.weights,
-                              op.reads + op.writes, op.reads, op.cache, op.count))  # fmt: skip
-        return Graph(ops, f"{self.title} backward")
+                              reads, writes, op.cache, op.count))  # fmt: skip
+        return Graph(ops, f"{self.title} backward", self.execution)
 
     def __add__(self, other):
-        return Graph(self.ops + other.ops, self.title)
+        return Graph(self.ops + other.ops, self.title, self.execution)
 
     def __str__(self):
         rows = [("operator", "kind", "m", "n", "k", "groups", "MFLOP", "weights", "times")]

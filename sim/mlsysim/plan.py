@@ -21,7 +21,7 @@ from .result import UNITS
 # verb -> (module, function, arguments that are not keywords of it)
 VERBS = {"solve": ("solving", ("device",)), "serve": ("serving", ("device",)), "train": ("training", ("on", "gpus"))}
 TEXT = ("device", "on", "precision", "weights", "cache", "recompute", "logits")  # their values stay text
-SHAPE = ("tokens", "context", "tp", "logits", "flash", "fused")  # of a model's graph, which solve passes on
+SHAPE = ("tokens", "context", "tp", "logits", "flash", "execution")  # of a model's graph, which solve passes on
 _LIMIT = re.compile(r"\s*(<=|>=|<|>|==)\s*(.+)")
 
 
@@ -145,7 +145,7 @@ def schema():
     verbs = []
     for verb in VERBS:
         known = arguments(verb)
-        kinds = {n: text if n in TEXT else flag if isinstance(d, bool) or n in ("flash", "fused") else number for n, d in known.items()}
+        kinds = {n: text if n in TEXT else flag if isinstance(d, bool) or n == "flash" else number for n, d in known.items()}
         common = {"assert": {"type": "object", "additionalProperties": text}, "title": text}
         verbs.append({"type": "object", "required": [verb, *VERBS[verb][1]], "additionalProperties": False,
                       "properties": {verb: {**text, "description": "name of a model"}, **kinds, **common}})  # fmt: skip

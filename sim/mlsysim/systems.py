@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from ._check import amount
 from .constants import Figure
-from .devices import Device, device
+from .devices import DEVICES, Device, device
 from .errors import RangeError, SimError, clip, unknown
 from .tables import Registry
 from .units import parse
@@ -51,6 +51,7 @@ class Node:
     power: Figure | None = None
     host_power: Figure | None = None
     host_memory: Figure | None = None
+    cores: Figure | None = None
     price: Figure | None = None
 
     @property
@@ -177,15 +178,23 @@ def cluster(of, *, gpus=None, nodes=None, topology="fat-tree", oversubscription=
     return Cluster(node=of, nodes=nodes, topology=topology, oversubscription=oversubscription)
 
 
+def alone(of):
+    """A machine with one device and nothing else known of it."""
+    return Node(name=of.name, title=of.title, year=of.year, device=of, count=1, scale_up=fabric(of.link or "pcie-4-x16"),
+                scale_out=fabric("ethernet-10g"), nics=1)  # fmt: skip
+
+
 def find_cluster(on):
     """A Cluster as it is, or the cluster that a pair of a node's name and a number of devices means.
 
-    The devices may be fewer than a node has: a part of one node, as if the rest were not there.
+    The devices may be fewer than a node has: a part of one node, as if the rest were not there. A device is one of it.
     """
     if isinstance(on, Cluster):
         return on
+    if isinstance(on, Device) or isinstance(on, str) and on in DEVICES.where:
+        return cluster(alone(device(on)), nodes=1)
     if not isinstance(on, tuple | list) or len(on) != 2:
-        raise SimError(f"on: got {clip(on)}; wanted a Cluster, or a node's name and a number of devices: ('dgx-h100', 1024)")
+        raise SimError(f"on: got {clip(on)}; wanted a Cluster, a device, or a node's name and a number of devices: ('dgx-h100', 1024)")
     of, gpus = node(on[0]), int(amount("gpus", on[1], "", least=1, whole=True))
     return cluster(replace(of, count=min(gpus, of.count)), gpus=gpus)
 
@@ -252,7 +261,7 @@ def _finish_price(path, got):
 
 _PER = {"hour": "USD/s", "kWh": "USD/J", "unit": "USD"}
 _LINK = {"per_direction": "B/s", "bidirectional": "B/s", "latency": "s"}
-_NODE = {"power": "W", "host_power": "W", "host_memory": "B", "price": "USD"}
+_NODE = {"power": "W", "host_power": "W", "host_memory": "B", "cores": "", "price": "USD"}
 _TIER = {"read": "B/s", "write": "B/s", "latency": "s", "iops": "Hz", "capacity": "B", "price": "USD/B/s"}
 FABRICS = Registry("fabric", Fabric, _LINK, "fabrics.toml", finish=_finish_fabric)
 NODES = Registry("node", Node, _NODE, "nodes.toml", finish=_finish_node)

@@ -6,7 +6,7 @@ import numpy as np
 
 from ._check import amount
 from .collectives import all_reduce
-from .efficiency import constants, draw, operator_times, width
+from .efficiency import constants, draw, framework, operator_times, width
 from .errors import RangeError, SimError, unknown
 from .graph import Graph, Op
 from .models import model as named
@@ -41,16 +41,32 @@ def conversions(graph):
     return Graph(ops, f"{graph.title} layout")
 
 
-def train_net(model, on, *, batch, precision="fp16", layout=None, optimizer=20.0, overlap=True, allow_infeasible=False, **shape):
+def loading_seconds(on, workers, decode=None):
+    """Seconds between two images that `workers` processes read, decode and augment on the cores of a cluster's hosts.
+
+    decode: what one core takes for an image, calibrated where not given.
+    """
+    workers = amount("workers", workers, "", least=1, whole=True)
+    busy = np.minimum(workers, on.nodes * on.node.cores.value) if on.node.cores else workers
+    return (framework("loader") if decode is None else amount("decode", decode, "s")) / busy
+
+
+def train_net(model, on, *, batch, precision="fp16", layout=None, optimizer=20.0, overlap=True, execution="eager", mixed=True, accumulate=1,
+              workers=None, decode=None, allow_infeasible=False, **shape):  # fmt: skip
     """One step of training a Net or an encoder on `batch` inputs, all devices together -> NetTraining.
 
-    on is a Cluster or (name of a node, number of devices, which may be fewer than it has). Normalisation and activation
-    are passes of their own, forward and back. layout: "nhwc" or "nchw", the order of an image's numbers; frameworks use the
-    second by default in fp32 and tf32, and matrix units then copy every tensor there and back. optimizer is bytes read and
-    written a parameter: fp32 weights, gradient and one moment. shape goes to the model's graph (tokens of an encoder).
+    on is a Cluster, a device, or (name of a node, number of devices, which may be fewer than it has). execution "eager": what
+    lies between two products are passes of their own, forward and back; "compiled": one pass each (XLA, MXNet's fused norms).
+    mixed: in 16 bits, norms between residuals, softmax and residuals stay in 32, as autocast keeps them, and weights are cast.
+    layout: "nhwc" or "nchw", the order of an image's numbers; frameworks use the second by default in fp32 and tf32, and matrix
+    units then copy every tensor there and back. optimizer is bytes read and written a parameter: fp32 weights, gradient and one
+    moment. accumulate: passes of `batch` inputs before an update. workers: processes of all hosts that read and decode images,
+    `decode` seconds of a core for each (calibrated if not given); None: inputs are in memory. shape goes to the model's graph
+    (tokens of an encoder, predicted words, flash).
 
     batch may be an array. Raises Infeasible if it does not fit the memory, RangeError if batch is no multiple of the devices.
-    Sources: Goyal et al. 2017 (gradients travel during the backward pass); NVIDIA, Convolutional Layers User's Guide (layouts).
+    Sources: Goyal et al. 2017 (gradients travel during the backward pass); NVIDIA, Convolutional Layers User's Guide (layouts);
+    PyTorch, automatic mixed precision, operators that autocast to float32.
     """
     m, on = named(model), find_cluster(on)
     if getattr(m, "causal", False):
@@ -64,7 +80,12 @@ def train_net(model, on, *, batch, precision="fp16", layout=None, optimizer=20.0
     if rest.any():
         raise RangeError(f"batch: got {float(np.asarray(batch).flat[0]):g}, which is not a multiple of {gpus} devices")
     one = width(precision)
-    forward = m.graph(batch=batch / gpus, **(dict(fused=False) if isinstance(m, Net) else {}), **shape)
+    summed = 12.0 * (np.asarray(accumulate) > 1)  # B a parameter that adding up gradients of several passes reads and writes
+    accumulate = amount("accumulate", accumulate, "", least=1, whole=True)
+    loading = 0.0
+    if workers is not None:
+        loading = accumulate * batch * loading_seconds(on, workers, decode)
+    forward = m.graph(batch=batch / gpus, execution=execution, training=True, widen=max(4.0 / one, 1.0) if mixed else 1.0, **shape)
     copies = conversions(forward) if layout == "nchw" and precision in MATRIX and isinstance(m, Net) else None
     back = forward.backward()
     kept = ((forward.reads + forward.writes) * forward.count).sum(axis=0) / 2 * one
@@ -72,34 +93,37 @@ def train_net(model, on, *, batch, precision="fp16", layout=None, optimizer=20.0
     device = node.device
     fits = require(memory <= device.memory.value, allow_infeasible, f"training {m.title} on {device.title}", memory, device.memory.value)
 
-    def step(device=device, on=on, launch=1.0):
+    def step(device=device, on=on, launch=1.0, host=1.0):
         def work(graph):
             if graph is None:
                 return 0.0
-            return (operator_times(graph, device, precision, launch=launch).seconds * graph.count).sum(axis=0)
+            return accumulate * (operator_times(graph, device, precision, launch=launch).seconds * graph.count).sum(axis=0)
 
         ahead, behind, copied = work(forward), work(back), 3.0 * work(copies)
-        update = m.params * optimizer / (device.bandwidth.value * constants(device.family).memory)
+        update = accumulate * m.params * summed / (device.bandwidth.value * constants(device.family).memory)
+        update = update + m.params * optimizer / (device.bandwidth.value * constants(device.family).memory)
         group = links(on, gpus, 1, ring=True)
         grads = all_reduce(m.params * min(one, 4.0), gpus, group.bandwidth, latency=group.latency) if gpus > 1 else 0.0
-        exposed = np.maximum(grads - behind, 0.0) if overlap else grads
-        return ahead, behind, copied, update, exposed
+        exposed = np.maximum(grads - behind / accumulate, 0.0) if overlap else grads
+        spent = ahead, behind, copied, update, exposed
+        return *spent, np.maximum(loading / host - sum(spent), 0.0)
 
     spent = step()
     seconds = sum(spent)
-    flop = 3.0 * m.graph(batch=batch, **shape).total("flop")
+    flop = 3.0 * accumulate * m.graph(batch=batch, **shape).total("flop")
     mfu = flop / (gpus * device.rate(precision) * seconds)
-    traffic = gpus * sum(g.total("reads") + g.total("writes") for g in (forward, back)) * one
+    traffic = accumulate * gpus * sum(g.total("reads") + g.total("writes") for g in (forward, back)) * one
     power = on.nodes * node.count * draw(device, np.maximum(mfu, traffic / (gpus * device.bandwidth.value * seconds)))
-    names = ("forward", "backward", "layout", "update", "gradients")
+    names = ("forward", "backward", "layout", "update", "gradients", "waiting for data")
     return NetTraining(
-        seconds=seconds[()], rate=(batch / seconds)[()], flop=flop, traffic=traffic, memory=memory, capacity=device.memory.value,
-        mfu=mfu, energy=power * seconds, feasible=fits,
+        seconds=seconds[()], rate=(accumulate * batch / seconds)[()], flop=flop, traffic=traffic, memory=memory,
+        capacity=device.memory.value, mfu=mfu, energy=power * seconds, feasible=fits,
         grow=lambda: total("step", [Term(name, value) for name, value in zip(names, spent, strict=True)]),
         knobs={
             "compute": lambda s: sum(step(device.scaled(peak=s))),
             "memory bandwidth": lambda s: sum(step(device.scaled(bandwidth=s))),
             "launch": lambda s: sum(step(launch=1 / s)),
+            **({"loading": lambda s: sum(step(host=s))} if workers else {}),
             "scale-up network": lambda s: sum(step(on=faster(on, scale_up=s))),
             "scale-out network": lambda s: sum(step(on=faster(on, scale_out=s))),
         },

@@ -89,7 +89,7 @@ def test_a_precision_that_a_device_lacks_does_not_fall_back_to_another(precision
     (lambda: model("llama-3.1-8"), UnknownName, "did you mean 'llama-3.1-8b'?"),
     (lambda: serve("resnet-50", "h100"), SimError, "ResNet-50 is a vision model; wanted a decoder, such as 'llama-3.1-8b'"),
     (lambda: train("resnet-50", ON, batch=64, tokens=8), SimError, "ResNet-50 is a vision; wanted a decoder"),
-    (lambda: solve("resnet-50", "h100", tokens=3), SimError, "takes no tokens; its graph takes batch, fused"),
+    (lambda: solve("resnet-50", "h100", tokens=3), SimError, "takes no tokens; its graph takes batch, execution"),
     (lambda: train("llama-3.1-8b", "dgx-h100", batch=64, tokens=8), SimError, "a node's name and a number of devices"),
     (lambda: train("llama-3.1-8b", ("dgx-h100", 12), batch=64, tokens=8), RangeError, "the nearest are 8 or 16"),
     (lambda: train("llama-3.1-8b", ("dgx-h1000", 8), batch=64, tokens=8), UnknownName, "did you mean 'dgx-h100'?"),

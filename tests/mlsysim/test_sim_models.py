@@ -301,7 +301,7 @@ def test_a_step_reads_the_weights_that_a_token_uses(m):
 
 @given(m=sampled_from(NETS), batch=integers(1, 9))
 def test_the_graph_of_a_net_is_its_layers(m, batch):
-    fused, apart = m.graph(batch=batch), m.graph(batch=batch, fused=False)
+    fused, apart = m.graph(batch=batch), m.graph(batch=batch, execution="eager")
     assert fused.macs == apart.macs == batch * m.macs and m.flop == 2 * m.macs
     assert apart.total("flop") >= fused.total("flop") and apart.total("reads") >= fused.total("reads")
 
@@ -372,7 +372,7 @@ def test_activations_are_linear_in_the_batch_and_grow_with_tokens():
     (lambda: replace(model("gpt-2"), kv_heads=4).graph(tp=6), RangeError, "does not divide 4 key-value heads of GPT-2; wanted one of 1, 2, 4, 12"),
     (lambda: model("llama-3.1-8b").graph(tp=0), RangeError, "tp: got 0"),
     (lambda: model("resnet-50").graph(tokens=8), SimError, "tokens: ResNet-50 is a vision model and takes no tokens; its graph takes batch"),
-    (lambda: solve("resnet-50", "h100", tokens=8), SimError, "its graph takes batch, fused"),
+    (lambda: solve("resnet-50", "h100", tokens=8), SimError, "its graph takes batch, execution"),
     (lambda: solve("dlrm", "h100", tokens=8, context=3), SimError, "context, tokens: DLRM"),
     (lambda: model("mamba-130m").graph(tp=2), SimError, "its graph takes batch, tokens, context, logits"),
     (lambda: model("llama-3.1-8b").graph(image=3), SimError, "its graph takes batch, tokens, context, tp, logits, flash, head"),

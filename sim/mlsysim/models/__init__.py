@@ -35,7 +35,7 @@ _FAMILIES = {
     """,
     "vision": """
         alexnet vgg-11 vgg-16 vgg-19 resnet-18 resnet-34 resnet-50 resnet-101 resnet-152 resnext-50-32x4d
-        resnext-101-32x4d wide-resnet-50 densenet-121 mobilenet-v1 mobilenet-v2 mobilenet-v3-large efficientnet-b0
+        resnext-101-32x4d se-resnext-101-32x4d wide-resnet-50 densenet-121 mobilenet-v1 mobilenet-v2 mobilenet-v3-large efficientnet-b0
         efficientnet-b4 vit-b-16 vit-b-32 vit-l-16 convnext-tiny yolo-v8n yolo-v8s yolo-v8m yolo-v8l yolo-v8x
     """,
     "recommend": """

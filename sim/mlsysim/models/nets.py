@@ -8,16 +8,20 @@ from math import prod
 import numpy as np
 
 from .._check import amount
-from ..graph import Graph, Op
-from .operators import refuse
+from ..errors import unknown
+from ..graph import EXECUTIONS, Graph, Op
+from .operators import casts, refuse
+
+WINOGRAD = 2.25  # 16 multiplications instead of 36 for four outputs of a 3 x 3 window of stride 1; Lavin and Gray 2015, section 4
 
 
 @dataclass(frozen=True)
 class Layer:
     """One layer on one input. m, n, k and groups are the GEMM that it is computed as; reads and writes are elements.
 
-    norms are elements that a normalisation and its activation pass over when they are not folded into the layer; live
-    counts what it reads and writes and all that later layers still need.
+    norms and acts are elements that a normalisation and an activation pass over when they are not folded into the layer;
+    live counts what it reads and writes and all that later layers still need.
+    fast: as in graph.Op.
     """
 
     name: str
@@ -32,6 +36,8 @@ class Layer:
     reads: int = 0
     writes: int = 0
     norms: int = 0
+    acts: int = 0
+    fast: float = 1.0
     live: int = 0
 
     @property
@@ -86,9 +92,9 @@ class Net:
         """
         return max(layer.live for layer in self.layers)
 
-    def working(self, *, batch=1, **other):
+    def working(self, *, batch=1, execution="fused", training=False, widen=1.0, flash=True, **other):
         """Elements of activations that exist at a time for `batch` inputs: in bytes at int8, the arena."""
-        refuse(self, other, "batch, fused")
+        refuse(self, other, "batch, execution, training, widen, flash")
         return (self.live * amount("batch", batch, "", least=1, whole=True))[()]
 
     def traffic(self, bytes_per=2):
@@ -98,28 +104,65 @@ class Net:
     def cached(self, **_):
         return 0
 
-    def graph(self, *, batch=1, fused=True, **other):
+    def graph(self, *, batch=1, execution="fused", training=False, widen=1.0, flash=True, **other):
         """The operators of one forward pass -> Graph.
 
-        Engines for inference fold normalisation, activation and the addition of a residual into the product before them;
-        fused=False leaves each to a pass of its own, as training does.
+        execution: engines for inference fold normalisation, activation and the addition of a residual into the product
+        before them ("fused"); frameworks run each as a pass of its own ("eager") or compile what lies between two products
+        into one pass ("compiled"). training: a batch normalisation reads its input twice, for the moments first.
+        flash=False: the scores of attention go to memory. widen: elements that a number takes which mixed precision keeps in
+        32 bits: those of layer norms, softmax and residuals between layer norms (PyTorch, operators that autocast to float32).
         """
-        refuse(self, other, "batch, fused")
+        refuse(self, other, "batch, execution, training, widen, flash")
+        if execution not in EXECUTIONS:
+            raise unknown("execution", execution, list(EXECUTIONS))
+        fused = execution == "fused"
         batch = amount("batch", batch, "", least=1, whole=True)
-        ops = []
+        layered = any(x.name == "norm" for x in self.layers)
+        ops = casts(self.params, widen)
         for x in self.layers:
             if fused and x.name == "add" and ops:  # of the two tensors it reads one is in the registers
                 ops[-1] = replace(ops[-1], reads=ops[-1].reads + x.reads * batch / 2, live=np.maximum(ops[-1].live, x.live * batch))
                 continue
+            if execution == "compiled" and x.name == "add" and ops[-1].kind == "vector":  # rides on the norm before it
+                ops[-1] = replace(ops[-1], reads=ops[-1].reads + x.reads * batch / 2, flop=ops[-1].flop + x.flop * batch)
+                continue
             rows, groups = (x.m, x.groups * batch) if x.kind == "attention" else (x.m * batch, x.groups)
-            ops.append(Op(x.name, x.kind, rows, x.n, x.k, groups, x.work * batch, x.weights, x.reads * batch,
-                          x.writes * batch, live=x.live * batch))  # fmt: skip
-            if x.norms and not fused:
-                ops.append(Op(f"{x.name} norm", "vector", flop=8.0 * x.norms * batch, reads=2 * x.norms * batch,
-                              writes=x.norms * batch))  # fmt: skip
-                ops.append(Op(f"{x.name} activation", "vector", flop=x.norms * batch, reads=x.norms * batch,
-                              writes=x.norms * batch))  # fmt: skip
-        return Graph(ops, self.title)
+            size = widen if x.name == "norm" or x.name == "add" and layered else 1 + (x.name == "batch norm" and training)
+            wide = size if x.name in ("norm", "add") else 1
+            ops.append(Op(x.name, x.kind, rows, x.n, x.k, groups, x.work * batch, x.weights, x.reads * size * batch,
+                          x.writes * wide * batch, live=x.live * batch, fast=x.fast, back=self.back(x, batch * wide, execution)))
+            if not fused:
+                ops += self.passes(x, batch, execution, training, widen, flash)
+        return Graph(ops, self.title, execution)
+
+    @staticmethod
+    def back(x, each, execution):
+        """Elements that the backward pass of a layer reads and writes, where the forward pass does not tell; each: elements an output.
+
+        An addition hands its gradient on to both, and where the branches part two gradients are added. A scale by squeeze and
+        excitation has a product for each factor; eager frameworks write the second before they sum it, and add up what the
+        pooling and the product hand back.
+        """
+        if x.name == "add":
+            return 2 * x.writes * each, x.writes * each
+        if x.name == "scale":
+            return (6 * x.writes * each, 3 * x.writes * each) if execution == "eager" else (3 * x.writes * each, x.writes * each)
+        return None
+
+    @staticmethod
+    def passes(x, batch, execution, training, widen, flash):
+        """What follows a layer as a pass, or as several, over memory."""
+        scores = x.m * x.k * x.groups if x.kind == "attention" and not flash else 0
+        if scores:
+            yield Op("scores in memory", "vector", flop=5 * scores * batch, reads=(1 + widen) * scores * batch,
+                     writes=(1 + widen) * scores * batch)  # fmt: skip
+        act = x.acts if execution == "eager" or not x.norms else 0
+        if x.norms:
+            yield Op(f"{x.name} norm", "vector", flop=(8.0 * x.norms + x.acts - act) * batch, reads=(1 + training) * x.norms * batch,
+                     writes=x.norms * batch)  # fmt: skip
+        if act:
+            yield Op(f"{x.name} activation", "vector", flop=act * batch, reads=act * batch, writes=act * batch)
 
 
 class Stack:
@@ -170,8 +213,10 @@ class Stack:
             return tuple(-(-n // stride) for n in self.shape[1:])
         return tuple((n + 2 * pad - k) // stride + 1 for n, k in zip(self.shape[1:], kernel, strict=True))
 
-    def conv(self, out, kernel=3, stride=1, *, groups=1, norm=None, bias=None, pad=None, name="conv"):
-        """A convolution and its normalisation; padded to ceil(side / stride) if no pad is given."""
+    def conv(self, out, kernel=3, stride=1, *, groups=1, norm=None, bias=None, pad=None, name="conv", act=None):
+        """A convolution, its normalisation and an activation (behind a normalisation if act does not say); padded to
+        ceil(side / stride) if no pad is given.
+        """
         norm, bias = self.norm if norm is None else norm, self.bias if bias is None else bias
         inner = self.shape[0] // groups
         kernel = kernel if isinstance(kernel, tuple) else (kernel,) * (len(self.shape) - 1)
@@ -182,16 +227,18 @@ class Stack:
             "depthwise" if depthwise else name, (out, *sides), kind="depthwise" if depthwise else "gemm",
             m=prod(sides), n=out // groups, k=inner * window, groups=groups, weights=weights,
             params=weights + out * (norm + bias), norms=out * prod(sides) if norm else 0,
+            fast=WINOGRAD if kernel == (3, 3) and stride == groups == 1 else 1.0,
+            acts=out * prod(sides) if (bool(norm) if act is None else act) else 0,
         )  # fmt: skip
 
     def depthwise(self, kernel=3, stride=1, **options):
         return self.conv(self.shape[0], kernel, stride, groups=self.shape[0], **options)
 
-    def linear(self, out, *, bias=True, rows=1, norm=0, name="linear"):
+    def linear(self, out, *, bias=True, rows=1, norm=0, act=False, name="linear"):
         """A matrix product on all elements, or on each of `rows` rows of them."""
         inner = self.elements // rows
         return self.layer(name, (out,) if rows == 1 else (rows, out), kind="gemm", m=rows, n=out, k=inner,
-                          weights=inner * out, params=(inner + bias + norm) * out)  # fmt: skip
+                          weights=inner * out, params=(inner + bias + norm) * out, acts=rows * out if act else 0)  # fmt: skip
 
     def pool(self, kernel=2, stride=2, pad=None):
         kernel = (kernel,) * (len(self.shape) - 1)
@@ -205,10 +252,11 @@ class Stack:
         """Each element `times` along every side."""
         return self.layer("enlarge", (self.shape[0], *(times * n for n in self.shape[1:])), kind="vector", flop=0)
 
-    def normalise(self, channels=None):
-        """A normalisation that no product absorbs: layer, group, or batch normalisation ahead of a convolution."""
+    def normalise(self, channels=None, batch=False):
+        """A normalisation that no product absorbs: layer or group, or batch normalisation and its activation ahead of a product."""
         size = 2 * (channels or self.shape[0])
-        return self.layer("norm", self.shape, kind="vector", flop=8 * self.elements, params=size, weights=size)
+        return self.layer("batch norm" if batch else "norm", self.shape, kind="vector", flop=8 * self.elements, params=size, weights=size,
+                          acts=self.elements if batch else 0)  # fmt: skip
 
     # What flows past: kept until it is added, joined, or scaled.
 
@@ -220,7 +268,7 @@ class Stack:
         """A 1 x 1 convolution of what is kept, while what flows waits."""
         tensor, shape = self.kept.pop()
         waiting = prod(self.shape) + self._besides(tensor, self.tensor)
-        side = Stack(shape, self.norm, self.bias).conv(out, 1, stride, name="shortcut", **options)
+        side = Stack(shape, self.norm, self.bias).conv(out, 1, stride, name="shortcut", act=False, **options)
         made = side.layers[0]
         self.layers.append(replace(made, live=made.live + waiting))
         self.kept.append((-len(self.layers), side.shape))

@@ -6,6 +6,7 @@ op(name, kind, m, n, k, groups, reads=..., writes=...) makes an Op beside which 
 import numpy as np
 
 from ..errors import SimError
+from ..graph import Op
 
 
 def refuse(model, other, takes):
@@ -15,7 +16,7 @@ def refuse(model, other, takes):
         raise SimError(f"{wrong}: {model.title} is a {model.kind} model and takes no {wrong}; its graph takes {takes}")
 
 
-def attention(m, op, batch, tokens, context, tp, flash, grouped=True):
+def attention(m, op, batch, tokens, context, tp, flash, grouped=True, execution="fused", training=False, widen=1.0):
     d, L, rows = m.width, m.layers, batch * tokens
     h = m.heads // tp
     seen = context + ((tokens + 1) / 2 if m.causal else tokens)  # keys that a query sees, on average
@@ -32,17 +33,72 @@ def attention(m, op, batch, tokens, context, tp, flash, grouped=True):
                           live=rows * (q + 2 * k), count=L))  # fmt: skip
         else:  # bias, heads apart, keys and values into the cache: a kernel too (FasterTransformer, add_QKV_bias_transpose)
             ops.append(op("heads apart", "vector", reads=rows * (q + 2 * k), writes=rows * (q + 2 * k), count=L))
-        ops.append(op("attention", "attention", tokens * (h / kv), m.head_dim, context + tokens, batch * kv,
-                      flop=4 * rows * h * seen * m.head_dim, reads=rows * (q + 2 * k), writes=rows * q,
-                      cache=2 * batch * (k if grouped else q) * context, count=L))  # fmt: skip
         wide = q
-    if not flash:  # scores and probabilities go to memory and come back, the softmax in between
+        if execution != "fused" and not flash:
+            ops += apart(m, op, batch, tokens, context, h, execution, training, widen)
+        else:
+            ops.append(op("attention", "attention", tokens * (h / kv), m.head_dim, context + tokens, batch * kv,
+                          flop=4 * rows * h * seen * m.head_dim, reads=rows * (q + 2 * k), writes=rows * q,
+                          cache=2 * batch * (k if grouped else q) * context, count=L))  # fmt: skip
+    if not flash and execution == "fused":  # scores and probabilities go to memory and come back, the softmax in between
         full = rows * h * (context + tokens)
         ops.append(op("scores in memory", "vector", flop=5 * full, reads=2 * full, writes=2 * full,
                       live=2 * full + rows * wide, count=L))  # fmt: skip
     ops.append(op("attention output", "gemm", rows, d, wide, weights=d * wide + (d if m.bias == "all" else 0),
                   reads=rows * wide, writes=rows * d, count=L))  # fmt: skip
     return ops
+
+
+def casts(params, widen):
+    """Weights are kept in 32 bits by mixed precision: each pass reads them and writes them in 16."""
+    return [Op("cast weights", "vector", reads=widen * params, writes=params, back=(params, widen * params))] if widen > 1 else []
+
+
+def apart(m, op, batch, tokens, context, h, execution, training, widen):
+    """Attention as a framework runs it: two products of all heads, and what lies between them as passes over the scores.
+
+    Eager: scale, mask, softmax and dropout each read and write them. Compiled: two reductions read them and one pass writes the
+    probabilities. Dropout keeps a mask of a byte a score, half an element.
+    """
+    d, keys, L = m.head_dim, context + tokens, m.layers
+    rows, full = batch * tokens * h, batch * tokens * h * keys
+    wide = full * widen
+    if execution == "eager":
+        steps = [("scale", 1, full, full, (full, full)), ("mask", 1, full, full, (0.0, 0.0)), ("softmax", 3, wide, wide, None)]
+        steps += [("dropout of scores", 2, wide, full * 1.5, (1.5 * wide, wide))] * training
+    else:
+        steps = [("softmax", 5 + 2 * training, 3 * wide, full * (1 + training / 2), (3 * full, full))]
+    return [
+        op("scores", "gemm", tokens, keys, d, batch * h, reads=rows * d + batch * keys * h * d, writes=full, count=L),
+        *[op(name, "vector", flop=each * full, reads=reads, writes=writes, back=back, count=L)
+          for name, each, reads, writes, back in steps],
+        op("weighted values", "gemm", tokens, d, keys, batch * h, reads=full + batch * keys * h * d, writes=rows * d, count=L),
+        op("heads together", "vector", reads=rows * d, writes=rows * d, back=(rows * d, rows * d), count=L),
+    ]
+
+
+def between(m, op, rows, execution, training):
+    """What eager frameworks do in passes of their own around the norms, which read two vectors and write one as it is:
+    dropout, with its mask of a byte an element, and the addition of the residual, which is written and read again.
+    """
+    wide, count = rows * m.width, m.norms * m.layers
+    if execution == "eager":
+        yield op("addition", "vector", flop=wide, reads=wide, writes=wide, count=count)
+    if training:
+        eager = execution == "eager"
+        yield op("dropout", "vector", flop=2 * wide, reads=eager * wide, writes=(eager + 0.5) * wide,
+                 back=((eager + 0.5) * wide, eager * wide), count=count)  # fmt: skip
+
+
+def masked_words(m, op, rows):
+    """The head that predicts masked words: a layer, its norm, the product with the embedding, a cross-entropy in fp32."""
+    d, V = m.width, m.vocab
+    return [
+        op("words", "gemm", rows, d, d, weights=d * (d + 1), reads=rows * d, writes=rows * d),
+        op("words norm", "vector", flop=13 * rows * d, reads=3 * rows * d, writes=2 * rows * d),
+        op("vocabulary", "gemm", rows, V, d, weights=V * (d + 1), reads=rows * d, writes=rows * V),
+        op("loss", "vector", flop=5 * rows * V, reads=3 * rows * V, writes=4 * rows * V),
+    ]
 
 
 def latent(m, op, batch, tokens, context, seen, h):

@@ -7,9 +7,9 @@ from math import gcd
 import numpy as np
 
 from .._check import amount, plain
-from ..errors import RangeError
-from ..graph import Graph, Op
-from .operators import attention, feed_forward, mixture, refuse
+from ..errors import RangeError, unknown
+from ..graph import EXECUTIONS, Graph, Op
+from .operators import attention, between, casts, feed_forward, masked_words, mixture, refuse
 
 
 @dataclass(frozen=True)
@@ -202,15 +202,21 @@ class Transformer:
                                  f"wanted one of {', '.join(map(str, fits))}")  # fmt: skip
         return tp
 
-    def graph(self, *, batch=1, tokens=1, context=0, tp=1, logits="last", flash=True, head=True, grouped=True, **other):
+    def graph(self, *, batch=1, tokens=1, context=0, tp=1, logits="last", flash=True, head=True, grouped=True, execution="fused",
+              training=False, widen=1.0, predicted=0, **other):  # fmt: skip
         """The operators of one forward pass on one of `tp` devices -> Graph.
 
         batch sequences bring `tokens` new tokens each and see `context` cached ones before them: a prompt is tokens=2048,
         a decoding step tokens=1 with context=2047. logits: "last" token or "all" (training). flash=False writes the
         scores to memory, grouped=False reads the cache again for each query head of a group, as kernels did before
-        TensorRT-LLM 0.8. The all-reduces between tp devices are not here; network.py times them.
+        TensorRT-LLM 0.8. execution: "eager" frameworks run dropout, addition and norm as passes of their own, "compiled" ones
+        together, and both the products of an attention that is not flash; training adds dropout; widen: elements that a number
+        takes which mixed precision keeps in 32 bits (norms, residuals, softmax). predicted: words a sequence that an encoder's
+        head for masked words predicts. The all-reduces between tp devices are not here; network.py times them.
         """
-        refuse(self, other, "batch, tokens, context, tp, logits, flash, head, grouped")
+        refuse(self, other, "batch, tokens, context, tp, logits, flash, head, grouped, execution, training, widen, predicted")
+        if execution not in EXECUTIONS:
+            raise unknown("execution", execution, list(EXECUTIONS))
         batch = plain(amount("batch", batch, "", least=1, whole=True))
         tokens = plain(amount("tokens", tokens, "", least=1, whole=True))
         context = plain(amount("context", context, "", whole=True))
@@ -223,21 +229,27 @@ class Transformer:
 
         vectors = 1 + bool(self.positions) + bool(self.types)
         ops = [Op("embedding", "gather", weights=rows * d * vectors, writes=rows * d)]
-        ops += attention(self, op, batch, tokens, context, tp, flash, grouped)
+        ops += attention(self, op, batch, tokens, context, tp, flash, grouped, execution, training, widen)
         dense = self.plain_layers
         if dense:
             ops += feed_forward(self, op, "feed-forward", rows, self.hidden / tp, dense)
         if self.experts:
             ops += mixture(self, op, rows, tp, L - dense)
         ops.append(Op("norms and residuals", "vector", flop=8 * rows * d, weights=self.norm_params,
-                      reads=2 * rows * d, writes=2 * rows * d, count=self.norms * L + (self.causal or self.embedding_norm)))  # fmt: skip
+                      reads=2 * rows * d * widen, writes=2 * rows * d * widen,
+                      count=self.norms * L + (self.causal or self.embedding_norm)))  # fmt: skip
+        if execution != "fused":
+            ops += casts(self.params, widen)
+            ops += between(self, op, rows, execution, training)
+        if predicted:
+            ops += masked_words(self, op, batch * predicted)
         if head and self.causal:
             last = rows if logits == "all" else batch
             ops.append(op("head", "gemm", last, np.ceil(self.vocab / tp), d, flop=2 * last * d * self.vocab / tp,
                           weights=self.vocab * d / tp, reads=last * d, writes=last * self.vocab / tp))  # fmt: skip
         if head and self.pooler:
             ops.append(op("pooler", "gemm", batch, d, d, weights=d * (d + 1), reads=batch * d, writes=batch * d))
-        return Graph(ops, self.title)
+        return Graph(ops, self.title, execution)
 
     def working(self, **shape):
         """Elements of activations that exist at a time in graph(**shape), on one device."""

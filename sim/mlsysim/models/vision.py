@@ -8,9 +8,9 @@ from .nets import Net, Stack
 
 def alexnet():
     """One tower, as in Krizhevsky 2014, without the normalisation of 2012."""
-    net = Stack((3, 224, 224), norm=0, bias=True).conv(64, 11, 4, pad=2).pool(3, 2, pad=0)
-    net.conv(192, 5).pool(3, 2, pad=0).conv(384).conv(256).conv(256).pool(3, 2, pad=0)
-    return net.linear(4096).linear(4096).linear(1000).layers
+    net = Stack((3, 224, 224), norm=0, bias=True).conv(64, 11, 4, pad=2, act=True).pool(3, 2, pad=0)
+    net.conv(192, 5, act=True).pool(3, 2, pad=0).conv(384, act=True).conv(256, act=True).conv(256, act=True).pool(3, 2, pad=0)
+    return net.linear(4096, act=True).linear(4096, act=True).linear(1000).layers
 
 
 def vgg(*convs):
@@ -18,15 +18,16 @@ def vgg(*convs):
     net = Stack((3, 224, 224), norm=0, bias=True)
     for count, out in zip(convs, (64, 128, 256, 512, 512), strict=True):
         for _ in range(count):
-            net.conv(out)
+            net.conv(out, act=True)
         net.pool()
-    return net.linear(4096).linear(4096).linear(1000).layers
+    return net.linear(4096, act=True).linear(4096, act=True).linear(1000).layers
 
 
-def resnet(blocks, bottleneck=True, classes=1000, groups=1, width=64):
+def resnet(blocks, bottleneck=True, classes=1000, groups=1, width=64, squeeze=0):
     """ResNet, with the stride in the 3 x 3 convolution of a bottleneck as torchvision has it. Source: He et al. 2015.
 
     width is that of a group in a bottleneck of the first stage: ResNeXt-50 32x4d has groups=32, width=4.
+    squeeze > 0 scales what a bottleneck makes by squeeze-and-excitation that narrow (Hu et al. 2017).
     """
     net = Stack((3, 224, 224)).conv(64, 7, 2).pool(3, 2)
     for stage, count in enumerate(blocks):
@@ -37,9 +38,11 @@ def resnet(blocks, bottleneck=True, classes=1000, groups=1, width=64):
             before = net.shape[0]
             net.keep()
             if bottleneck:
-                net.conv(inner, 1).conv(inner, 3, stride, groups=groups).conv(out, 1)
+                net.conv(inner, 1).conv(inner, 3, stride, groups=groups).conv(out, 1)  # the activation of the last follows the addition
             else:
                 net.conv(base, 3, stride).conv(base)
+            if squeeze:
+                net.excite(out // squeeze)
             if before != out or stride > 1:
                 net.project(out, stride)
             net.add()
@@ -63,7 +66,7 @@ def inverted(net, kernel, stride, wide, out, squeeze=0):
     net.depthwise(kernel, stride)
     if squeeze:
         net.excite(squeeze)
-    net.conv(out, 1)
+    net.conv(out, 1, act=False)
     return net.add() if same else net
 
 
@@ -106,10 +109,10 @@ def densenet(*blocks, growth=32):
     net = Stack((3, 224, 224)).conv(64, 7, 2).pool(3, 2)
     for i, count in enumerate(blocks):
         if i:
-            net.normalise().conv(net.shape[0] // 2, 1, norm=0).pool()
+            net.normalise(batch=True).conv(net.shape[0] // 2, 1, norm=0).pool()
         for _ in range(count):
-            net.keep().normalise().conv(4 * growth, 1).conv(growth, norm=0).cat()
-    return net.normalise().global_pool().linear(1000).layers
+            net.keep().normalise(batch=True).conv(4 * growth, 1).conv(growth, norm=0).cat()
+    return net.normalise(batch=True).global_pool().linear(1000).layers
 
 
 def vit(layers, width, heads, patch=16, side=224):
@@ -120,7 +123,7 @@ def vit(layers, width, heads, patch=16, side=224):
               weights=(rows + 1) * width)  # fmt: skip
     for _ in range(layers):
         net.keep().normalise(width).attention(heads).add()
-        net.keep().normalise(width).linear(4 * width, rows=rows).linear(width, rows=rows).add()
+        net.keep().normalise(width).linear(4 * width, rows=rows, act=True).linear(width, rows=rows).add()
     return net.normalise(width).view(width).linear(1000, name="head").layers
 
 
@@ -131,7 +134,7 @@ def convnext(counts, widths):
         if i:
             net.normalise().conv(width, 2, 2)
         for _ in range(count):
-            net.keep().depthwise(7).normalise().conv(4 * width, 1).conv(width, 1, norm=1).add()
+            net.keep().depthwise(7).normalise().conv(4 * width, 1, act=True).conv(width, 1, norm=1, act=False).add()
     return net.global_pool().normalise().linear(1000).layers
 
 
@@ -190,6 +193,8 @@ def all():
                "Xie et al. 2016, arXiv 1611.05431, table 1", "2016-11")  # fmt: skip
     yield _net("resnext-101-32x4d", "ResNeXt-101 32x4d", partial(resnet, (3, 4, 23, 3), groups=32, width=4),
                "Xie et al. 2016, arXiv 1611.05431, table 1", "2016-11")  # fmt: skip
+    yield _net("se-resnext-101-32x4d", "SE-ResNeXt-101 32x4d", partial(resnet, (3, 4, 23, 3), groups=32, width=4, squeeze=16),
+               "Hu et al. 2017, arXiv 1709.01507, table 1", "2017-09")  # fmt: skip
     yield _net("wide-resnet-50", "Wide ResNet-50-2", partial(resnet, (3, 4, 6, 3), width=128),
                "Zagoruyko and Komodakis 2016, arXiv 1605.07146", "2016-05")  # fmt: skip
     yield _net("densenet-121", "DenseNet-121", partial(densenet, 6, 12, 24, 16), "Huang et al. 2016, arXiv 1608.06993, table 1", "2016-08")
