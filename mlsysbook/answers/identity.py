@@ -57,6 +57,13 @@ def pick(course, assignment, student, n, attempt=1):
     return int.from_bytes(hashlib.sha256(key).digest()[:8], "big") % n
 
 
+def of_pool(pool, course, assignment, student, track=None):
+    """A student's variant: one of the pool, or one of those of their track."""
+    if track is not None:
+        pool = [v for v in pool if v["track"] == track]
+    return pool[pick(course, assignment, student, len(pool))]
+
+
 def code(v):
     """A short name for a variant: the first 8 hex digits of its contents' SHA-256."""
     return hashlib.sha256(json.dumps(v, sort_keys=True).encode()).hexdigest()[:8]
@@ -71,5 +78,9 @@ def variant():
     baked = sidecar()
     if not baked.get("variants"):
         raise FileNotFoundError(f"{SIDECAR} with this assignment's variants is not beside the notebook; fetch the assignment again")
-    pool = baked["variants"]
-    return pool[pick(baked["course"], baked["assignment"], identity(), len(pool))]
+    pool, track = baked["variants"], None
+    if "track" in pool[0]:
+        from ..labs import tracks
+
+        track = tracks.current(tracks.offered_by(pool))
+    return of_pool(pool, baked["course"], baked["assignment"], identity(), track)

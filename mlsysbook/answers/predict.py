@@ -40,6 +40,8 @@ def predict(name, text, *, low, high):
     if before:
         print(f"{name}: already locked at {before['text']} [{before['low']}, {before['high']}]; the first prediction counts")
         return
+    if name.startswith("@"):
+        raise AnswerUnreadable(f"{name}: names that begin with @ are the course's own; a prediction has the name of its question")
     unit = sidecar().get("units", {}).get(name)
     low_si, value, high_si = (read(name, t, unit)[0] for t in (low, text, high))
     if not low_si <= value <= high_si:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 # Files and folders of mlsysbook that the student side consists of; grading, build and hub stay outside.
-_STUDENT_SIDE = ("__init__.py", "errors.py", "answers", "box/__init__.py", "box/runner.py", "box/watch.py", "box/kernel_worker.py")
+_STUDENT_SIDE = ("__init__.py", "errors.py", "atomic.py", "answers", "labs", "box/__init__.py", "box/runner.py", "box/watch.py",
+                 "box/kernel_worker.py")
 _PROJECT = ("mlsysbook", "tinytorch", "mlsysim", "staffml", "boardkit")
 
 

@@ -306,7 +306,7 @@ def main(worker=Worker):
     fonts = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "matplotlib")
     if os.path.isdir(fonts):
         shutil.copytree(fonts, os.environ["MPLCONFIGDIR"], dirs_exist_ok=True)
-    os.environ["MLSYS_STUDENT"] = job["student"]
+    os.environ.update(MLSYS_STUDENT=job["student"], MLSYS_BOX="1")
     for name in job["preload"]:
         __import__(name)
     import mlsysbook

@@ -15,6 +15,7 @@ from ..answers import identity, mode
 from ..answers.check import WORKED, run_case
 from ..answers.keys import Key, Mistake
 from ..errors import SourceError
+from ..labs import tracks
 from .source import grade_ids, read
 
 # Errors that no exercise asks for; from the reference they mean a mistake in the source.
@@ -28,6 +29,8 @@ _SHARED = ("tinytorch._ext.", "tinytorch.backend.")
 class Reference:
     """A loaded author source. `checks` by name (CheckSpec), `hidden` and `keys` by name (functions), `pool` (list of dict).
 
+    `tracks` are those of its scenario; without variants of its own such a lab has one for each track.
+
     `modules` are the copies of the framework's modules that it runs on; `released` are the keys' values as snapshot() had
     them when a class was given the assignment.
     """
@@ -40,6 +43,7 @@ class Reference:
     answers: dict = field(default_factory=dict)
     predictions: dict = field(default_factory=dict)
     pool: list = field(default_factory=list)
+    tracks: tuple = ()
     course: str = ""
     modules: dict = field(default_factory=dict, repr=False)
     released: dict = field(default_factory=dict, repr=False)
@@ -48,11 +52,16 @@ class Reference:
     def items(self):
         return grade_ids(self.cells)
 
-    def variant(self, student):
-        """Parameters of `student`, {} where everyone has the same."""
+    def track(self, student, entries=()):
+        """The track of `student`, whose verified log has these entries; None where variants have no tracks."""
+        offered = tracks.offered_by(self.pool)
+        return (tracks.of_log(entries, offered) or tracks.lot(self.course, student, offered)) if offered else None
+
+    def variant(self, student, track=None):
+        """Parameters of `student`, {} where everyone has the same. track: the one that their log fixes."""
         if not self.pool:
             return {}
-        return self.pool[identity.pick(self.course, self.assignment.id, student, len(self.pool))]
+        return identity.of_pool(self.pool, self.course, self.assignment.id, student, track or self.track(student))
 
     def key(self, name, v, earlier=None):
         """The Key of answer `name` for variant v. earlier: a student's own {name: value} of the key's steps."""
@@ -138,7 +147,13 @@ class _Collector:
     def reveal(self, name):
         return True
 
+    def scenario(self, offered):
+        self.reference.tracks = offered
+        return self.variant().get("track", offered[0])
+
     def variant(self):
+        if not self.reference.pool and self.reference.tracks:
+            return {"track": self.reference.tracks[0]}
         if not self.reference.pool:
             raise LookupError("variant() is called before the variants cell; put that cell first")
         return self.reference.pool[0]
@@ -212,6 +227,11 @@ def load(course, assignment, author=None, pool=None):
                     raise cell.error(f"there is no function {spec.name}; define it before or pass call=")
                 if not spec.cases:
                     raise cell.error("shows no case to the student")
+    if ref.tracks:
+        ref.pool = ref.pool or [{"track": t} for t in ref.tracks]
+        if ref.tracks != tracks.offered_by(ref.pool):
+            raise SourceError(ref.cells[0].path, 1, f"its scenario has the tracks {', '.join(ref.tracks)}, its variants "
+                              f"{', '.join(tracks.offered_by(ref.pool)) or 'none'}: both want the same, variants in front")
     return ref
 
 
@@ -244,4 +264,6 @@ def _pool(cell, ns):
     codes = {identity.code(v) for v in pool}
     if len(codes) != len(pool):
         raise cell.error(f"pool() repeats itself: {len(pool)} variants, {len(codes)} of them distinct")
+    if wrong := tracks.problem(pool):
+        raise cell.error(wrong)
     return pool

@@ -19,6 +19,7 @@ import threading
 from ..answers import identity, predict
 from ..answers.answer import AnswerUnreadable, read
 from ..answers.check import WORKED, verdict
+from ..labs import tracks
 from .reach import forbidden
 
 JUDGE_SECONDS = 20                      # for the results of one check
@@ -164,12 +165,13 @@ def _safe_verdict(spec, c, got, want):
         return f"the result cannot be judged ({type(error).__name__})"
 
 
-def judge_answer(ref, gid, cell, record, why, student, roster, earlier=None):
+def judge_answer(ref, gid, cell, record, why, student, roster, earlier=None, track=None):
     """A number: held against the key of this student's variant. Returns (item, flags).
 
     earlier: values of the student's answers before this one, {name: value}, which a step of a chain is judged with too.
+    track: the one that the student's log fixes.
     """
-    v = ref.variant(student)
+    v = ref.variant(student, track)
     key = ref.key(cell.name, v)
     record = record or {}
     text = record.get("text")
@@ -222,6 +224,16 @@ def _same_answer(ref, name, value, v, roster, student):
     return [s for s in roster if identity.normal(s) != own and ref.variant(s) in answered][:3]
 
 
+def open_log(ref, log, student):
+    """A submitted log -> (its entries up to the first fault, the fault or None, flags). log: text, or None if there was none."""
+    entries, problem = predict.verify(log or "", predict.genesis(ref.course, ref.assignment.id, identity.normal(student)))
+    notes = [problem] if problem else []
+    named = [e["text"] for e in entries if e["name"] == tracks.ENTRY]
+    if len(named) > 1 or any(t not in tracks.TRACKS for t in named):        # scenario writes one, and only such
+        notes.append("more than one track is named, or one that there is not; the first that is one counts")
+    return entries, problem, [{"kind": "tamper", "note": f"{predict.LOG}: {note}"} for note in notes]
+
+
 def judge_prediction(ref, gid, cell, log, why, student):
     """A prediction: points for one that was locked in an unbroken log of this student's own. Returns (item, flags).
 
@@ -229,8 +241,7 @@ def judge_prediction(ref, gid, cell, log, why, student):
     """
     if log is None:
         return item(gid, cell, 0.0, why or f"no prediction was locked ({predict.LOG} was not submitted)"), []
-    entries, problem = predict.verify(log, predict.genesis(ref.course, ref.assignment.id, identity.normal(student)))
-    flags = [{"kind": "tamper", "note": f"{predict.LOG}: {problem}"}] if problem else []
+    entries, problem, flags = open_log(ref, log, student)
     entry = next((e for e in entries if e["name"] == cell.name), None)
     if entry is None:
         return item(gid, cell, 0.0, f"no valid prediction: {problem}" if problem else "no prediction was locked"), flags
@@ -242,7 +253,7 @@ def judge_prediction(ref, gid, cell, log, why, student):
     said = f"locked at {_one_line(entry['text'][:60])}"
     if cell.name not in ref.keys:
         return item(gid, cell, cell.points, said, value=value, unit=unit), flags
-    truth = ref.key(cell.name, ref.variant(student)).value
+    truth = ref.key(cell.name, ref.variant(student, ref.track(student, entries))).value
     c = predict.calibration(low, value, high, truth)
     note = f"{said}, off by a factor of {10**c.decades:.3g}, {'inside' if c.held else 'outside'} the interval"
     share = predict.LOCKED + (1 - predict.LOCKED) * c.score

@@ -92,6 +92,10 @@ def grade_submission(root, name, student, folder, *, secret, library, source=Non
            if c.cell_type == "code" and not c.metadata.get("nbgrader", {}).get("locked") and (
                "nbgrader" in c.metadata or given.get(c.id) != c.source)}
     flags += suspicious([(index[i] + 1, text) for i, (_, text) in own.items()])
+    log = log.decode("utf-8", "replace") if log is not None else None
+    entries, _, wrong = judge.open_log(ref, log, student)
+    track = ref.track(student, entries)
+    flags += wrong if track else []     # without tracks the log matters to predictions alone
     earlier = {}                        # what the student's answers so far are, for those that build on them
     for gid, cell in ref.items.items():
         record = note = None
@@ -102,11 +106,11 @@ def grade_submission(root, name, student, folder, *, secret, library, source=Non
             before = dict(named for i, named in own.items() if i < graded[gid])     # what comes later has not run yet
             made, more = judge.judge_check(ref, gid, cell, record, note or why, hidden[gid], before, modules), []
         elif cell.kind == "answer":
-            made, more = judge.judge_answer(ref, gid, cell, record, note or why, student, roster, earlier)
+            made, more = judge.judge_answer(ref, gid, cell, record, note or why, student, roster, earlier, track)
             if made["value"] is not None:
                 earlier[cell.name] = made["value"]
         elif cell.kind == "predict":
-            made, more = judge.judge_prediction(ref, gid, cell, log.decode("utf-8", "replace") if log is not None else None, why, student)
+            made, more = judge.judge_prediction(ref, gid, cell, log, why, student)
         else:
             text = next(c.source.strip() for c in cells if c.metadata.get("nbgrader", {}).get("grade_id") == gid)
             more, blank = [], text == NO_ANSWER

@@ -1,0 +1,80 @@
+"""A small lab on two tracks, written into a folder as a course of its own."""
+
+COURSE = '''id: small
+title: Small
+assignments:
+  - name: labs/queue
+    title: "Lab: a queue"
+    points: 11
+    minutes: 5
+    limits: {cell_seconds: 10, check_seconds: 10, total_seconds: 60}
+'''
+
+SOURCE = '''# %% [markdown]
+# # A queue
+
+# %%
+from mlsysbook import answer, predict, reveal, scenario, variant
+
+# %% variants
+def pool():
+    for n in range(2, 22):
+        for track, each in (("cloud", 0.02), ("tiny", 0.3)):
+            yield {"track": track, "arrivals": round(0.045 * n / each, 6)}
+
+# %%
+here = scenario(
+    cloud={"title": "A card", "story": "Requests come to a card.", "service": "20 ms"},
+    tiny={"title": "A chip", "story": "Sounds come to a chip.", "service": "0.3 s"},
+)
+here
+
+# %%
+mine = variant()
+
+# %% predict="wait" points=2 unit="s"
+# predict("wait", "... ms", low="... ms", high="... ms")
+### BEGIN SOLUTION
+load = mine["arrivals"] * here.si("service")
+wait = load * here.si("service") / (1 - load)
+predict("wait", f"{wait:.9g} s", low=f"{wait:.9g} s", high=f"{wait:.9g} s")
+### END SOLUTION
+
+# %% key="wait"
+def key(v):
+    service = here.of(v["track"]).si("service")
+    return Key(v["arrivals"] * service**2 / (1 - v["arrivals"] * service), "s")
+
+# %% answer="load" points=2
+load = ""
+### BEGIN SOLUTION
+load = f"{mine['arrivals'] * here.si('service'):.9g}"
+### END SOLUTION
+
+# %% key="load"
+def key(v):
+    return Key(v["arrivals"] * here.of(v["track"]).si("service"), "", tol=0.001)
+
+# %% answer="work" points=2
+work = ""
+### BEGIN SOLUTION
+work = f"{here.si('service'):.9g} s"
+### END SOLUTION
+
+# %% key="work"
+def key(v):
+    return Key(here.of(v["track"]).si("service"), "s", tol=0.001)
+'''
+
+def make(root, source=SOURCE, points=6):
+    """Write the course into `root` and build it -> (course, assignment)."""
+    from mlsysbook import catalogue
+    from mlsysbook.build import build
+
+    folder = root / "modules" / "labs" / "queue"
+    folder.mkdir(parents=True)
+    (folder / "queue.py").write_text(source)
+    (root / "course.yml").write_text(COURSE.replace("points: 11", f"points: {points}"))
+    course = catalogue.load(root)
+    build(course, course.assignments)
+    return course, course.find("labs/queue")
