@@ -90,7 +90,7 @@ def _panel(path):
 
         def __init__(self):
             self._lock, self._steps, self._asked, self._number = threading.RLock(), None, None, 0
-            self._entered, self._told = -_TOGETHER, ""
+            self._entered, self._told, self._begun = -_TOGETHER, "", None
             self._buttons = {what: w.Button(description=title, tooltip=tip) for what, title, tip in (
                 ("drill", "Drill", "a round of questions, graded at once"),
                 ("review", "Review due", "what you should see again, with new numbers"),
@@ -102,9 +102,9 @@ def _panel(path):
             known = {"area": AREAS, "level": tuple(LEVELS), "track": TRACKS}
             self._filters = {k: w.Dropdown(options=[("all", None), *((x, x) for x in names)], description=k, layout={"width": "auto"},
                                            **wide) for k, names in known.items()}
-            self._filters["count"] = w.BoundedIntText(3, min=1, max=100, description="items of a round", layout={"width": "11em"}, **wide)
+            self._filters["count"] = w.BoundedIntText(3, min=1, max=100, description="items of a round", layout={"width": "13em"}, **wide)
             self._filters["minutes"] = w.BoundedIntText(mocks.MINUTES, min=5, max=480, description="minutes of a mock",
-                                                        layout={"width": "13em"}, **wide)
+                                                        layout={"width": "15em"}, **wide)
             self._before, self._now, self._clock = w.HTML(), w.HTML(), w.HTML()
             self._line = w.Text(continuous_update=False, placeholder=_HELP, layout={"width": "100%"}, **wide)
             self._lines = w.Textarea(continuous_update=False, placeholder="in sentences; Tab leads to the button",
@@ -127,7 +127,7 @@ def _panel(path):
 
         def _begin(self, what):
             with self._lock:
-                self._before.value = ""
+                self._before.value, self._begun = "", what
                 self._steps = steps(what, path=path, **{k: f.value for k, f in self._filters.items()})
                 for control in (*self._buttons.values(), *self._filters.values()):
                     control.disabled = True
@@ -206,6 +206,8 @@ def _panel(path):
             self._typing.layout.display = "none"
             for control in (*self._buttons.values(), *self._filters.values()):
                 control.disabled = False
+            if self._begun:
+                self._buttons[self._begun].focus()              # else the focus goes with the line that is hidden
 
     return Panel()
 

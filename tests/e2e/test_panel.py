@@ -122,6 +122,7 @@ def test_the_panel_drills_interviews_and_shows_progress(page, lab, tmp_path):
         panel.locator("button:has-text('Pass')").click()
     playwright.expect(latest).to_contain_text("to be asked again")
     playwright.expect(latest).to_contain_text("wanted")
+    playwright.expect(panel.locator("button:has-text('Review due')")).to_be_focused()
     page.screenshot(path=SHOTS / "2-reviewed.png")
     with Practice(file) as practice:
         attempt = practice.attempts()[-1]
