@@ -3,6 +3,8 @@
     y = CausalAttention.apply(x, heads=4)      x (B, T, 3 E) holds queries, keys and values side by side
     y = Embedding.apply(weight, indices)       rows of weight (V, D)
     y = LayerNorm.apply(x, weight, bias)       over the last axis of x (..., D)
+    y = Conv2d.apply(x, weight, bias)          images x (N, C, H, W), filters weight (O, C, KH, KW)
+    y = MaxPool2d.apply(x, kernel=2)           the largest of each window
 
 Each works under both backends, in float32 and, computed in float32, float16; attention and embedding in float64 too.
 """
@@ -21,6 +23,27 @@ def working(array):
 def contiguous(array):
     """array in the precision that kernels compute in, without gaps."""
     return np.ascontiguousarray(working(array))
+
+
+def pair(number):
+    """One number for both axes, or one for each."""
+    return tuple(number) if isinstance(number, tuple | list) else (number, number)
+
+
+def need_float32(name, *arrays):
+    """Raise DTypeError unless the arrays are float32, or float16, which is computed in float32."""
+    wrong = [str(a.dtype) for a in arrays if a.dtype not in (np.float16, np.float32)]
+    if wrong:
+        raise DTypeError(f"{name} takes float32 or float16, got {wrong[0]}")
+
+
+def places(name, length, window, stride, padding, dilation=1):
+    """How many windows fit along an axis. Raises ShapeError if none does."""
+    n = (length + 2 * padding - dilation * (window - 1) - 1) // stride + 1
+    if n < 1:
+        reach = dilation * (window - 1) + 1
+        raise ShapeError(f"{name}: a window of {reach} is larger than {length} with {padding} of padding on each side")
+    return n
 
 
 class CausalAttention(Function):
@@ -103,8 +126,7 @@ class LayerNorm(Function):
     def forward(self, x, weight, bias, eps=1e-5):
         if x.ndim == 0 or not weight.shape == bias.shape == x.shape[-1:]:
             raise ShapeError(f"x of shape {x.shape} wants weight and bias of its last axis, got {weight.shape} and {bias.shape}")
-        if x.dtype not in (np.float16, np.float32):
-            raise DTypeError(f"LayerNorm takes float32 or float16, got {x.dtype}")
+        need_float32("LayerNorm", x)
         work, out = contiguous(x), np.empty(x.shape, np.float32)
         self.mean, self.rstd = np.empty((2, x.size // max(x.shape[-1], 1)), np.float32)
         kernel("layer_norm")(work, contiguous(weight), contiguous(bias), out, self.mean, self.rstd, eps)
@@ -116,6 +138,71 @@ class LayerNorm(Function):
         dx, (dweight, dbias) = np.empty(x.shape, np.float32), np.empty((2, *weight.shape), np.float32)
         kernel("layer_norm_backward")(x, weight, self.mean, self.rstd, contiguous(grad), dx, dweight, dbias)
         return dx, dweight, dbias
+
+
+class Conv2d(Function):
+    """Correlate images x (N, C, H, W) with filters weight (O, C / groups, KH, KW), and add bias (O,) -> (N, O, H', W').
+
+    stride, padding and dilation are numbers or pairs. Work 2 N O H' W' C KH KW / groups FLOP. Raises ShapeError for shapes
+    that do not fit, DTypeError for float64. Source: Chetlur et al. 2014 (implicit product of matrices).
+    """
+
+    def options(self, stride=1, padding=0, dilation=1, groups=1):
+        return {"stride": pair(stride), "padding": pair(padding), "dilation": pair(dilation), "groups": groups}
+
+    def forward(self, x, weight, bias=None, **params):
+        need_float32("Conv2d", x, weight)
+        self.needs = ((0, 1),) * len(self.saved)
+        options = self.options(**params)
+        fits = x.ndim == weight.ndim == 4 and x.shape[1] == weight.shape[1] * options["groups"] and not weight.shape[0] % options["groups"]
+        if not fits or (bias is not None and bias.shape != weight.shape[:1]):
+            raise ShapeError(f"x of shape {x.shape}, weight {weight.shape}, bias {None if bias is None else bias.shape} and "
+                             f"{options['groups']} groups: wants (N, C, H, W), (O, C / groups, KH, KW) and (O,)")
+        sides = (places("Conv2d", *sizes) for sizes in zip(x.shape[2:], weight.shape[2:], *list(options.values())[:3], strict=True))
+        out = np.empty((len(x), len(weight), *sides), np.float32)
+        kernel("conv2d")(contiguous(x), contiguous(weight), out, None if bias is None else contiguous(bias), **options)
+        return out.astype(x.dtype, copy=False)
+
+    def backward(self, grad):
+        options, grad = self.options(**self.params), contiguous(grad)
+        x, weight = contiguous(self.saved[0]), contiguous(self.saved[1])
+        dx = dweight = dbias = None
+        if self.wants[0]:
+            dx = np.empty(x.shape, np.float32)
+            kernel("conv2d_input_grad")(grad, weight, dx, **options)
+        if any(self.wants[1:]):
+            dweight = np.empty(weight.shape, np.float32)
+            dbias = np.empty(len(weight), np.float32) if len(self.wants) > 2 else None
+            kernel("conv2d_weight_grad")(x, grad, dweight, dbias, **options)
+        return (dx, dweight, dbias)[:len(self.wants)]
+
+
+class MaxPool2d(Function):
+    """The largest number of each window of x (N, C, H, W) -> (N, C, H', W'). kernel, stride and padding: numbers or pairs.
+
+    Without a stride, windows lie side by side. Raises ShapeError if no window fits, DTypeError for float64.
+    """
+
+    needs = ((),)
+
+    def options(self, kernel, stride=None, padding=0):
+        return {"kernel": pair(kernel), "stride": pair(kernel if stride is None else stride), "padding": pair(padding)}
+
+    def forward(self, x, **params):
+        need_float32("MaxPool2d", x)
+        options = self.options(**params)
+        if x.ndim != 4:
+            raise ShapeError(f"MaxPool2d takes images (N, C, H, W), got shape {x.shape}")
+        sides = (places("MaxPool2d", *sizes) for sizes in zip(x.shape[2:], *options.values(), strict=True))
+        out = np.empty((*x.shape[:2], *sides), np.float32)
+        self.index = np.empty(out.shape, np.int32)
+        kernel("max_pool2d")(contiguous(x), out, self.index, **options)
+        return out.astype(x.dtype, copy=False)
+
+    def backward(self, grad):
+        result = np.empty(self.shapes[0], np.float32)
+        kernel("max_pool2d_backward")(contiguous(grad), self.index, result, **self.options(**self.params))
+        return (result,)
 
 
 def flat(indices):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import tinytorch.autograd  # noqa: F401 -- gives tensors their backward
 from tests.tinytorch.kernels.strategies import array, differences, inner, seeds
-from tinytorch.fused import LayerNorm
+from tinytorch.fused import Conv2d, LayerNorm, MaxPool2d
 from tinytorch.tensor import DTypeError, ShapeError, Tensor
 
 
@@ -53,3 +53,67 @@ def test_layer_norm_whose_weights_stand_still(backend):
     bias = Tensor(np.zeros(4, np.float32), requires_grad=True)
     LayerNorm.apply(Tensor(x.numpy()), Tensor(weight.numpy()), bias).sum().backward()
     np.testing.assert_array_equal(bias.grad.numpy(), np.full(4, 3, np.float32))
+
+
+def correlate(x, weight, bias, stride, padding, dilation, groups):
+    """Convolution in float64, a window at a time."""
+    x = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
+    high, wide = (dilation[k] * (weight.shape[2 + k] - 1) + 1 for k in (0, 1))
+    sides = [(x.shape[2 + k] - (high, wide)[k]) // stride[k] + 1 for k in (0, 1)]
+    out, each = np.empty((len(x), len(weight), *sides)), len(weight) // groups
+    for o, i, j in np.ndindex(out.shape[1:]):
+        first = o // each * weight.shape[1]
+        window = x[:, first:first + weight.shape[1], i * stride[0]:i * stride[0] + high:dilation[0], j * stride[1]:j * stride[1] + wide:dilation[1]]
+        out[:, o, i, j] = (window * weight[o]).sum((1, 2, 3)) + bias[o]
+    return out
+
+
+@pytest.mark.parametrize("options", [{}, {"stride": 2, "padding": (1, 0)}, {"dilation": (1, 2), "padding": 1}, {"groups": 2}])
+def test_conv2d_and_its_gradients(backend, options):
+    groups = options.get("groups", 1)
+    operands = [array(1, (2, 4, 7, 6)), array(2, (6, 4 // groups, 3, 2)), array(3, (6,))]
+    tensors = [Tensor(x, requires_grad=True) for x in operands]
+    y = Conv2d.apply(*tensors, **options)
+    pairs = {"groups": groups} | {k: (v, v) if isinstance(v, int) else v
+                                  for k, v in ({"stride": 1, "padding": 0, "dilation": 1} | options).items() if k != "groups"}
+    exact = [x.astype(np.float64) for x in operands]
+    np.testing.assert_allclose(y.numpy(), correlate(*exact, **pairs), rtol=1e-5, atol=1e-5)
+    grad = array(4, y.shape)
+    y.backward(grad)
+    for k, tensor in enumerate(tensors):
+        towards = array(5 + k, tensor.shape)
+        slope = inner(grad, differences(lambda v, k=k: correlate(*exact[:k], v, *exact[k + 1:], **pairs), exact[k], towards))
+        assert inner(tensor.grad.numpy(), towards) == pytest.approx(slope, rel=1e-4, abs=1e-3)
+    x, weight = Tensor(operands[0]), Tensor(operands[1], requires_grad=True)
+    Conv2d.apply(x, weight, **options).backward(grad)
+    np.testing.assert_array_equal(weight.grad.numpy(), tensors[1].grad.numpy())
+
+
+def test_conv2d_of_what_does_not_fit(backend):
+    x, weight, bias = array(1, (1, 4, 5, 5)), array(2, (6, 4, 3, 3)), array(3, (6,))
+    for bad, options in (((x[0], weight, bias), {}), ((x, weight[:, :2], bias), {}), ((x, weight, bias[:2]), {}), ((x, weight, bias), {"groups": 2})):
+        with pytest.raises(ShapeError, match=r"wants \(N, C, H, W\), \(O, C / groups, KH, KW\) and \(O,\)"):
+            Conv2d.apply(*map(Tensor, bad), **options)
+    with pytest.raises(ShapeError, match="a window of 9 is larger than 5 with 1 of padding"):
+        Conv2d.apply(*map(Tensor, (x, weight, bias)), padding=1, dilation=4)
+    with pytest.raises(DTypeError, match="Conv2d takes float32 or float16, got float64"):
+        Conv2d.apply(*(Tensor(v.astype(np.float64)) for v in (x, weight)))
+
+
+@pytest.mark.parametrize("options", [{"kernel": 2}, {"kernel": (3, 2), "stride": 1, "padding": (1, 0)}])
+def test_max_pool_and_its_gradient(backend, options):
+    x = Tensor(array(1, (2, 3, 6, 7)), requires_grad=True)
+    y = MaxPool2d.apply(x, **options)
+    (high, wide), (up, left) = (options["kernel"],) * 2 if isinstance(options["kernel"], int) else options["kernel"], options.get("padding", (0, 0))
+    step = options.get("stride", 2)
+    padded = np.pad(x.numpy(), ((0, 0), (0, 0), (up, up), (left, left)), constant_values=-np.inf)
+    wanted = np.zeros(padded.shape, np.float32)
+    for n, c, i, j in np.ndindex(y.shape):
+        window = padded[n, c, i * step:i * step + high, j * step:j * step + wide]
+        assert y.numpy()[n, c, i, j] == window.max()
+        at = np.unravel_index(window.argmax(), window.shape)
+        wanted[n, c, i * step + at[0], j * step + at[1]] += 1
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), wanted[:, :, up:up + 6, left:left + 7])
+    with pytest.raises(ShapeError, match=r"MaxPool2d takes images \(N, C, H, W\), got shape \(2, 3\)"):
+        MaxPool2d.apply(Tensor(array(1, (2, 3))), **options)

@@ -1,0 +1,328 @@
+"""The rows of the table. Every contender makes its own outputs, and their agreement is checked before anything is timed."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from tinytorch._ext import _reference
+from tinytorch.backend import KERNELS, kernel
+
+from . import nets
+from .harness import Case
+
+ROWS_GOAL, GEMM_GOAL, ATTENTION_GOAL = (0.60, 0.60), (0.55, 1.1), (0.60, 0.90)
+
+
+def normal(*shape):
+    return np.random.default_rng(len(shape)).standard_normal(shape, np.float32)
+
+
+def new(*shapes):
+    return tuple(np.empty(shape, np.float32) for shape in shapes)
+
+
+def tensors(*arrays):
+    return tuple(torch.from_numpy(a) for a in arrays)
+
+
+def same(ours, theirs, rel=1e-4):
+    """Raise AssertionError unless two results, or tuples of them, agree to `rel` of the largest element."""
+    ours, theirs = (x if isinstance(x, tuple | list) else (x,) for x in (ours, theirs))
+    for a, b in zip(ours, theirs, strict=True):
+        b = np.asarray(b.detach() if isinstance(b, torch.Tensor) else b)
+        np.testing.assert_allclose(np.asarray(a).reshape(b.shape), b, rtol=rel, atol=rel * float(np.abs(b).max()))
+
+
+def case(group, name, runs, **options):
+    """A Case whose contenders are held against PyTorch, or against NumPy where PyTorch has no such thing."""
+    oracle = "torch" if "torch" in runs else "numpy"
+
+    def check():
+        for contender, run in runs.items():
+            if contender != oracle:
+                same(run(), runs[oracle]())
+
+    return Case(group, name, runs, check=check, **options)
+
+
+def twins(name):
+    """(the kernel, its NumPy twin)."""
+    return kernel(name), getattr(_reference, name)
+
+
+def products():
+    for sizes in ((16,) * 3, (64,) * 3, (128,) * 3, (256,) * 3, (512,) * 3, (1024,) * 3, (64, 784, 256), (64, 256, 10), (1024, 128, 512)):
+        yield product(*sizes)
+
+
+def product(m, k, n):
+    a, b = normal(m, k), normal(k, n)
+    ta, tb = tensors(a, b)
+
+    def ours():
+        (out,) = new((m, n))
+        kernel("gemm")(a, b, out)
+        return out
+
+    large = min(m, k, n) >= 128
+    return case("GEMM n ≥ 128" if large else "GEMM, small or thin", f"{m} × {k} × {n}",
+                {"ours": ours, "torch": lambda: ta @ tb, "numpy": lambda: a @ b}, goal=GEMM_GOAL if large else (None, None),
+                flop=2 * m * k * n, traffic=4 * (m * k + k * n + m * n), least=() if large else ("numpy", 1.0))  # fmt: skip
+
+
+def rows():
+    for r, d in ((64, 256), (1024, 512), (4096, 2048)):
+        yield from row_operations(r, d)
+
+
+def row_operations(r, d):
+    x, bias, grad, weight = normal(r, d), normal(d), normal(r, d)[::-1].copy(), normal(d) + 1
+    labels = np.random.default_rng(0).integers(0, d, r)
+    tx, tbias, tgrad, tweight, tlabels = tensors(x, bias, grad, weight, labels)
+    leaf = tx.clone().requires_grad_()
+
+    def row(name, kernel_name, call, by_torch, arrays=2):
+        """call(run) makes new outputs, fills them with run and returns them; arrays: how many of r x d are moved."""
+        ours, numpy = twins(kernel_name)
+        runs = {"ours": lambda: call(ours), "torch": by_torch, "numpy": lambda: call(numpy)}
+        return case("fused row ops", f"{name}, {r} × {d}", runs, goal=ROWS_GOAL, traffic=4 * arrays * x.size)
+
+    def filled(*arguments, **options):
+        """A call that fills one new array."""
+        def call(run):
+            (out,) = new((r, d))
+            run(*(out if a is ... else a for a in arguments), **options)
+            return out
+        return call
+
+    def pulled(y, *leaves):
+        """PyTorch's backward alone: the graph is made once and kept."""
+        return lambda: torch.autograd.grad(y, leaves, tgrad, retain_graph=True)
+
+    yield row("bias + ReLU", "activate", filled(x, ..., "relu", bias=bias), lambda: F.relu(tx + tbias))
+    yield row("bias + GELU", "activate", filled(x, ..., "gelu_tanh", bias=bias), lambda: F.gelu(tx + tbias, approximate="tanh"))
+    yield row("GELU backward", "activate_backward", filled(x, grad, ..., "gelu_tanh"),
+              pulled(F.gelu(leaf, approximate="tanh"), leaf), arrays=3)  # fmt: skip
+    yield row("softmax", "softmax", filled(x, ...), lambda: F.softmax(tx, -1))
+
+    out, mean, rstd = new((r, d), (r,), (r,))
+    kernel("layer_norm")(x, weight, bias, out, mean, rstd)
+    of_norm = [t.clone().requires_grad_() for t in (tx, tweight, tbias)]
+
+    def norm(run):
+        out, mean, rstd = new((r, d), (r,), (r,))
+        run(x, weight, bias, out, mean, rstd)
+        return out
+
+    def norm_back(run):
+        dx, dweight, dbias = new((r, d), (d,), (d,))
+        run(x, weight, mean, rstd, grad, dx, dweight, dbias)
+        return dx, dweight, dbias
+
+    yield row("layer norm", "layer_norm", norm, lambda: F.layer_norm(tx, (d,), tweight, tbias))
+    yield row("layer norm backward", "layer_norm_backward", norm_back,
+              pulled(F.layer_norm(of_norm[0], (d,), *of_norm[1:]), *of_norm), arrays=3)  # fmt: skip
+
+    def entropy(run):
+        losses, dx = new((r,), (r, d))
+        return np.float32(run(x, labels, losses, dx)), dx
+
+    def torch_entropy():
+        loss = F.cross_entropy(leaf, tlabels)
+        return loss, *torch.autograd.grad(loss, leaf)
+
+    yield row("cross-entropy, forward and backward", "cross_entropy", entropy, torch_entropy)
+
+
+def attention():
+    for sizes in ((8, 128, 4, 32), (4, 256, 6, 64), (1, 512, 8, 64), (1, 2048, 8, 64)):
+        yield from attention_of(*sizes)
+
+
+def attention_of(batch, length, heads, width):
+    x, grad = normal(batch, length, 3 * heads, width), normal(batch, length, heads, width)
+    leaf, tgrad = tensors(x.reshape(batch, length, -1), grad.reshape(batch, length, -1))
+    plain, _ = leaf.clone(), leaf.requires_grad_()
+    (ours, numpy), (ours_back, numpy_back) = twins("attention_forward"), twins("attention_backward")
+
+    def parts(packed):
+        return packed[:, :, :heads], packed[:, :, heads:2 * heads], packed[:, :, 2 * heads:]
+
+    def forward(run):
+        out, lse = new(grad.shape, (batch, heads, length))
+        run(*parts(x), out, lse)
+        return out, lse
+
+    def both(run, back):
+        out, lse = forward(run)
+        (dx,) = new(x.shape)
+        back(*parts(x), out, lse, grad, *parts(dx))
+        return out, dx
+
+    def torch_forward(x):
+        q, k, v = (z.view(batch, length, heads, width).transpose(1, 2) for z in x.split(heads * width, 2))
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(batch, length, heads * width)
+
+    def torch_both():
+        out = torch_forward(leaf)
+        return out, *torch.autograd.grad(out, leaf, tgrad)
+
+    flop, at = 2 * batch * heads * length**2 * width, f"B {batch} T {length} H {heads} D {width}"
+    yield case("attention forward", at, {
+        "ours": lambda: forward(ours)[0], "torch": lambda: torch_forward(plain), "numpy": lambda: forward(numpy)[0],
+    }, flop=flop, traffic=16 * grad.size)  # fmt: skip
+    yield case("attention fwd+bwd", at, {
+        "ours": lambda: both(ours, ours_back), "torch": torch_both, "numpy": lambda: both(numpy, numpy_back),
+    }, goal=ATTENTION_GOAL, flop=3.5 * flop, traffic=48 * grad.size)  # fmt: skip
+
+
+def decoding():
+    for length in (256, 2048):
+        yield decoding_of(length)
+
+
+def decoding_of(length):
+    q, k, v = normal(1, 8, 64), normal(1, length, 8, 64), normal(1, length, 8, 64)[:, ::-1].copy()
+    tq, tk, tv = (t.transpose(1, 2).contiguous() for t in tensors(q[:, None], k, v))
+    lengths, (ours, numpy) = np.full(1, length), twins("attention_decode")
+
+    def step(run):
+        (out,) = new(q.shape)
+        run(q, k, v, lengths, out)
+        return out
+
+    return case("decoding", f"8 heads of 64, {length} keys", {
+        "ours": lambda: step(ours), "torch": lambda: F.scaled_dot_product_attention(tq, tk, tv), "numpy": lambda: step(numpy),
+    }, flop=4 * k.size, traffic=8 * k.size)  # fmt: skip
+
+
+def convolution():
+    for sizes in ((64, 3, 16, 32), (64, 16, 32, 32), (64, 32, 32, 16), (64, 64, 64, 32), (64, 64, 128, 8)):
+        yield from convolution_of(*sizes)
+
+
+def convolution_of(n, c, o, side):
+    x, weight, bias, grad = normal(n, c, side, side), normal(o, c, 3, 3), normal(o), normal(n, o, side, side)
+    tx, tweight, tbias, tgrad = tensors(x, weight, bias, grad)
+    leaves = [t.clone().requires_grad_() for t in (tx, tweight, tbias)]
+    y = F.conv2d(*leaves, padding=1)
+    (ours, numpy), to_input, to_weight = twins("conv2d"), twins("conv2d_input_grad"), twins("conv2d_weight_grad")
+
+    def forward(run):
+        (out,) = new(grad.shape)
+        run(x, weight, out, bias, padding=(1, 1))
+        return out
+
+    def backward(k):
+        dx, dweight, dbias = new(x.shape, weight.shape, bias.shape)
+        to_input[k](grad, weight, dx, padding=(1, 1))
+        to_weight[k](x, grad, dweight, dbias, padding=(1, 1))
+        return dx, dweight, dbias
+
+    forward_goal, backward_goal = ((1.2, 1.2), (1.5, 1.5)) if c >= 16 else ((None, None),) * 2
+    flop, traffic, at = 18 * c * grad.size, 4 * (x.size + grad.size), f"3 × 3, {n} × {c} × {side} × {side} → {o}"
+    yield case("conv forward", at, {
+        "ours": lambda: forward(ours), "torch": lambda: F.conv2d(tx, tweight, tbias, padding=1), "numpy": lambda: forward(numpy),
+    }, goal=forward_goal, flop=flop, traffic=traffic)  # fmt: skip
+    yield case("conv backward", at, {
+        "ours": lambda: backward(0), "torch": lambda: torch.autograd.grad(y, leaves, tgrad, retain_graph=True),
+        "numpy": lambda: backward(1),
+    }, goal=backward_goal, flop=2 * flop, traffic=2 * traffic)  # fmt: skip
+
+
+def embedding():
+    n, width, count = 256, 128, 1024
+    index, grad, table = np.random.default_rng(0).integers(0, n, count), normal(count, width), normal(n, width)
+    tindex, tgrad, ttable = tensors(index, grad, table)
+
+    def add(run):
+        out = np.zeros((n, width), np.float32)
+        run(grad, index, out)
+        return out
+
+    def take(run):
+        (out,) = new((count, width))
+        run(table, index, out)
+        return out
+
+    ours, numpy = twins("scatter_add")
+    yield case("scatter-add", f"{count} rows of {width} into {n}", {
+        "ours": lambda: add(ours), "numpy": lambda: add(numpy), "torch": lambda: torch.zeros(n, width).index_add_(0, tindex, tgrad),
+    }, traffic=12 * grad.size, least=("numpy", 25))  # fmt: skip
+    gather, numpy_gather = twins("gather")
+    yield case("gather", f"{count} rows of {width} of {n}", {
+        "ours": lambda: take(gather), "numpy": lambda: take(numpy_gather), "torch": lambda: F.embedding(tindex, ttable),
+    }, traffic=8 * grad.size)  # fmt: skip
+
+
+def scalars():
+    """A network of numbers: 8 inputs, 16 ReLU units, one output; forward and backward."""
+    def step(value):
+        inputs = [value(0.1 * i) for i in range(8)]
+        first = [[value(0.01 * (i * j % 7 - 3)) for i in range(8)] for j in range(16)]
+        second = [value(0.05 * j) for j in range(16)]
+
+        def run():
+            hidden = []
+            for row in first:
+                total = row[0] * inputs[0]
+                for w, x in zip(row[1:], inputs[1:], strict=True):
+                    total = total + w * x
+                hidden.append(total.relu())
+            y = second[0] * hidden[0]
+            for w, x in zip(second[1:], hidden[1:], strict=True):
+                y = y + w * x
+            y.backward()
+            return y.data
+
+        return run
+
+    compiled, python = twins("Value")
+    yield case("scalar engine", "303 operations, forward and backward", {"ours": step(compiled), "numpy": step(python)},
+               least=("numpy", 12))  # fmt: skip
+
+
+def quantised():
+    """int8 products, where their kernel is there."""
+    if "gemm_i8" not in KERNELS:
+        return
+    m, k, n = 256, 1024, 1024
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-128, 128, shape, np.int8) for shape in ((m, k), (k, n)))
+    ta, tb = tensors(a, b)
+
+    def made(run):
+        out = np.empty((m, n), np.int32)
+        run(a, b, out)
+        return out
+
+    ours, numpy = twins("gemm_i8")
+    yield case("int8 GEMM", f"{m} × {k} × {n}", {
+        "ours": lambda: made(ours), "numpy": lambda: made(numpy), "torch": lambda: torch._int_mm(ta, tb)}, goal=(1 / 0.7, None),
+        flop=2 * m * k * n)  # fmt: skip
+
+
+def training():
+    goals = {"mlp": (0.30, 0.40), "cnn": (0.70, 0.80), "gpt": (0.50, 0.80)}
+    names = {"mlp": "MLP 784-256-10, B 64, Adam step", "cnn": "CNN 3→16→32, 64×32×32 step", "gpt": "GPT L4 d128 H4 T128 B8 V256 step"}
+    flop = {"mlp": 6 * 64 * (784 * 256 + 256 * 10) - 2 * 64 * 784 * 256, "cnn": 570e6, "gpt": 5.4e9}
+    for name, goal in goals.items():
+        steps = getattr(nets, name)()
+        yield Case("training step", names[name], steps, goal=goal, flop=flop[name], check=lambda steps=steps: nets.agree(steps))
+
+
+def two_threads():
+    """How much a second thread helps: the same product on one and on two."""
+    a, b = normal(1024, 1024), normal(1024, 1024)
+
+    def on(threads):
+        def run():
+            (out,) = new((1024, 1024))
+            kernel("gemm")(a, b, out, threads=threads)
+            return out
+        return run
+
+    yield case("2 threads", "GEMM 1024, against 1 thread", {"ours": on(2), "numpy": on(1)}, least=("numpy", 1.6), flop=2 * 1024**3)
+
+
+ALL = (training, products, rows, attention, decoding, convolution, embedding, quantised, scalars)
