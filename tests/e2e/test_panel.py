@@ -73,10 +73,10 @@ def lab(tmp_path):
             found, waited = None, time.monotonic()
             while not found and process.poll() is None and time.monotonic() - waited < 60:
                 time.sleep(0.1)
-                found = re.search(r"http://127\.0\.0\.1:\d+", (tmp_path / "lab.log").read_text())
+                found = re.search(r"(http://127\.0\.0\.1:\d+)/lab\b", (tmp_path / "lab.log").read_text())
             assert found, (tmp_path / "lab.log").read_text()
-            urllib.request.urlopen(f"{found[0]}/api/status", timeout=30).close()
-            yield f"{found[0]}/lab/tree/panel.ipynb"
+            urllib.request.urlopen(f"{found[1]}/api/status", timeout=30).close()
+            yield f"{found[1]}/lab/tree/panel.ipynb"
         finally:
             process.terminate()
             process.wait(30)
