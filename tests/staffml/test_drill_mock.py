@@ -289,3 +289,11 @@ def test_estimates_and_intervals_are_typed_and_come_back_in_the_report(path):
     play(mock.mock(path), lambda text, style: None, answer)
     (row,) = mock.report(kept(path, number)).items
     assert row["share"] > 0.9 and any(s.text == "your interval holds it" for s in row["told"])
+
+
+def test_what_a_class_report_saved_is_what_a_new_interview_goes_by(monkeypatch):
+    monkeypatch.setattr(mock, "read", lambda: {"power/duty_cycle": irt.Item(2.0, -0.25, 31)})
+    its = mock.plan([load("power/duty_cycle"), load("networking/round_trip")])["templates"]
+    stand_in = irt.from_level(load("networking/round_trip").level)
+    assert its["power/duty_cycle"]["item"] == [2.0, -0.25, 31]
+    assert its["networking/round_trip"]["item"] == [stand_in.discrimination, stand_in.difficulty, 0]
