@@ -10,6 +10,7 @@ _STUDENT = {
     "answer": "answers.answer",
     "locked": "answers.predict", "predict": "answers.predict", "reveal": "answers.predict",
     "variant": "answers.identity",
+    "explore": "labs.explore", "pick": "labs.explore", "slider": "labs.explore",
     "choose": "labs.tracks", "ledger": "labs.ledger", "scenario": "labs.tracks",
     "Key": "answers.keys", "Mistake": "answers.keys",
 }
