@@ -284,7 +284,7 @@ def scalars():
 
 def quantised():
     """int8 products, where their kernel is there."""
-    if "gemm_i8" not in KERNELS:
+    if "gemm_int8" not in KERNELS:
         return
     m, k, n = 256, 1024, 1024
     rng = np.random.default_rng(0)
@@ -296,7 +296,7 @@ def quantised():
         run(a, b, out)
         return out
 
-    ours, numpy = twins("gemm_i8")
+    ours, numpy = twins("gemm_int8")
     yield case("int8 GEMM", f"{m} × {k} × {n}", {
         "ours": lambda: made(ours), "numpy": lambda: made(numpy), "torch": lambda: torch._int_mm(ta, tb)}, goal=(1 / 0.7, None),
         flop=2 * m * k * n)  # fmt: skip

@@ -519,73 +519,100 @@ static __attribute__((noinline)) void TT(products_one)(const TT(Products) *p, fl
     TT(products)(p, dw, stride, add, 1, TAPS);
 }
 
-/* A window of one channel of grad, in whole vectors from a cache line on. */
-static void TT(copy_grad)(float *out, const float *grad, ptrdiff_t positions) {
+/* A window of one channel of grad, in whole vectors from a cache line on -> its sum. */
+static float TT(copy_grad)(float *out, const float *grad, ptrdiff_t positions) {
+    ptrdiff_t padded = parts(positions, LANES) * LANES, p = 0;
+    V sum[4] = {{0}, {0}, {0}, {0}};
     TT(copy_floats)(out, grad, positions);
-    TT(zero_floats)(out + positions, parts(positions, LANES) * LANES - positions);
+    TT(zero_floats)(out + positions, padded - positions);
+    for (; p + 4 * LANES <= padded; p += 4 * LANES)
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) sum[i] += TT(load)(out + p + i * LANES);
+    for (; p < padded; p += LANES) sum[0] += TT(load)(out + p);
+    return TT(add_lanes)((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
 
-/* The sum of all positions of channel o: the gradient of its bias. */
-static float TT(channel_sum)(const float *grad, ptrdiff_t N, ptrdiff_t O, ptrdiff_t o, ptrdiff_t P) {
-    float total = 0;
-    for (ptrdiff_t n = 0; n < N; n++) {
-        const float *plane = grad + (n * O + o) * P;
-        V sum[4] = {{0}, {0}, {0}, {0}};
-        float rest = 0;
-        ptrdiff_t p = 0;
-        for (; p + 4 * LANES <= P; p += 4 * LANES)
-#pragma GCC unroll 4
-            for (int i = 0; i < 4; i++) sum[i] += TT(load)(plane + p + i * LANES);
-        for (; p < P; p++) rest += plane[p];
-        total += TT(add_lanes)((sum[0] + sum[1]) + (sum[2] + sum[3])) + rest;
+typedef struct {                    /* what all threads of a weight gradient read */
+    const Conv *v;
+    Taps taps;
+    Layout layout;
+    ptrdiff_t batch, line;          /* images at once, floats between channels of the copied grad */
+    const ptrdiff_t *position;
+    const float *x, *grad;
+    float *dw, *db;
+} TT(Weights);
+
+/* Target channels first to last of group g. A thread makes its own copies of x: two passes over a small array, where sharing
+ * them would make every thread wait for the slowest one, batch by batch. */
+static void TT(weight_grad_channels)(const TT(Weights) *s, ptrdiff_t g, ptrdiff_t first, ptrdiff_t last, float *copies,
+                                     float *grads, ptrdiff_t *offset) {
+    const Conv *v = s->v;
+    const Layout *l = &s->layout;
+    ptrdiff_t C = v->C / v->groups, O = v->O / v->groups, side = O == 1 ? 1 : GRADS, P = v->OH * v->OW, channels = last - first;
+    ptrdiff_t filter = v->KH * v->KW, copy = l->channels * l->plane, windows = parts(v->OH, l->window), known = 0;
+    float *db = s->db ? s->db + g * O : NULL;
+    for (ptrdiff_t o = first; db && o < last; o++) db[o] = 0;
+    for (ptrdiff_t step = 0; step < parts(v->N, s->batch) * windows; step++) {
+        ptrdiff_t n = step / windows * s->batch, y = step % windows * l->window, images = least(s->batch, v->N - n);
+        ptrdiff_t rows = least(l->window, v->OH - y), positions = rows * v->OW;
+        if (rows != known) find_offsets(&s->taps, l, rows, offset);
+        known = rows;
+        for (ptrdiff_t i = 0; i < images; i++)
+            for (ptrdiff_t o = first; o < last; o++) {
+                const float *grad = s->grad + ((n + i) * v->O + g * O + o) * P + y * v->OW;
+                float sum = TT(copy_grad)(grads + (i * channels + o - first) * s->line, grad, positions);
+                if (db) db[o] += sum;
+            }
+        for (ptrdiff_t c = 0; c < C; c += l->channels) {
+            ptrdiff_t block = least(l->channels, C - c), K = block * filter;
+            for (ptrdiff_t i = 0; i < images; i++)
+                for (ptrdiff_t j = 0; j < block; j++)
+                    TT(copy_channel)(copies + i * copy + j * l->plane,
+                                     s->x + ((n + i) * v->C + g * C + c + j) * v->H * v->W, &s->taps, l, y, rows);
+            for (ptrdiff_t o = first; o < last; o += side)
+                for (ptrdiff_t k = 0; k < K; k += TAPS) {
+                    TT(Products) p = {.grad = grads + (o - first) * s->line, .x = copies, .offset = offset + k,
+                                      .position = s->position, .grad_window = channels * s->line, .grad_channel = s->line,
+                                      .x_window = copy, .windows = images, .positions = positions,
+                                      .m = least(side, last - o), .n = least(TAPS, K - k)};
+                    float *place = s->dw + (g * O + o) * C * filter + c * filter + k;
+                    (side == 1 ? TT(products_one) : TT(products_many))(&p, place, C * filter, step > 0);
+                }
+        }
     }
-    return total;
 }
 
 static int TT(tt_conv2d_weight_grad)(const float *x, const float *grad, float *dw, float *db, const Conv *v, int wanted) {
     ptrdiff_t memory[v->KH + v->KW + v->KH * v->KW], C = v->C / v->groups, O = v->O / v->groups, filter = v->KH * v->KW;
-    Taps t = forward_taps(v, memory);
-    ptrdiff_t batch;
-    Layout l = choose_gradient_layout(&t, C, LANES, v->N, &batch);
-    ptrdiff_t window = l.window, P = v->OH * v->OW, windows = parts(v->OH, window), side = O == 1 ? 1 : GRADS;
-    ptrdiff_t copy = l.channels * l.plane, vectors = parts(window * v->OW, LANES), line = (parts(window * v->OW, 16) | 1) * 16;
-    float *copies = floats(batch * copy), *grads = floats(batch * O * line);
-    ptrdiff_t *tables = malloc(sizeof(ptrdiff_t) * (vectors + l.channels * filter)), *offset = tables + vectors;
-    int threads = tt_threads(wanted, 2.0 * v->N * v->O * C * P * filter / 50), done = copies && grads && tables;
-    if (!done || v->N == 0) memset(dw, 0, sizeof(float) * v->O * C * filter);
-    if (done) find_positions(&t, &l, LANES, tables);
-#pragma omp parallel num_threads(threads) if (done)
-    for (ptrdiff_t step = 0; done && step < parts(v->N, batch) * windows * v->groups; step++) {
-        ptrdiff_t g = step % v->groups, y = step / v->groups % windows * window, n = step / v->groups / windows * batch;
-        ptrdiff_t rows = least(window, v->OH - y), positions = rows * v->OW, images = least(batch, v->N - n);
-        const float *source = grad + (n * v->O + g * O) * P + y * v->OW;
-        int add = n > 0 || y > 0;
-#pragma omp for schedule(static)
-        for (ptrdiff_t i = 0; i < images * O; i++)
-            TT(copy_grad)(grads + i * line, source + (i / O * v->O + i % O) * P, positions);
-        for (ptrdiff_t c = 0; c < C; c += l.channels) {
-            ptrdiff_t block = least(l.channels, C - c), K = block * filter, strips = parts(K, TAPS);
-#pragma omp single
-            find_offsets(&t, &l, rows, offset);
-#pragma omp for schedule(static)
-            for (ptrdiff_t i = 0; i < images * block; i++)
-                TT(copy_channel)(copies + i / block * copy + i % block * l.plane,
-                                 x + ((n + i / block) * v->C + g * C + c + i % block) * v->H * v->W, &t, &l, y, rows);
-#pragma omp for schedule(static)
-            for (ptrdiff_t i = 0; i < parts(O, side) * strips; i++) {
-                ptrdiff_t o = i / strips * side, k = i % strips * TAPS;
-                TT(Products) p = {.grad = grads + o * line, .x = copies, .offset = offset + k, .position = tables,
-                                  .grad_window = O * line, .grad_channel = line, .x_window = copy, .windows = images,
-                                  .positions = positions, .m = least(side, O - o), .n = least(TAPS, K - k)};
-                float *place = dw + (g * O + o) * C * filter + c * filter + k;
-                (side == 1 ? TT(products_one) : TT(products_many))(&p, place, C * filter, add);
-            }
-        }
-    }
-    if (db)
+    TT(Weights) s = {.v = v, .taps = forward_taps(v, memory), .x = x, .grad = grad, .dw = dw, .db = db};
+    const Layout *l = &s.layout;
+    s.layout = choose_gradient_layout(&s.taps, C, LANES, v->N, &s.batch);
+    s.line = (parts(l->window * v->OW, 16) | 1) * 16;       /* an odd number of cache lines, as for planes */
+    /* Tiles of target channels, those of all groups in a row, are dealt out in as many runs as there are threads. */
+    ptrdiff_t side = O == 1 ? 1 : GRADS, tiles = parts(O, side), vectors = parts(l->window * v->OW, LANES);
+    int threads = (int)least(tt_threads(wanted, 2.0 * v->N * v->O * C * v->OH * v->OW * filter / 50), v->groups * tiles);
+    ptrdiff_t run = parts(v->groups * tiles, threads), copy = s.batch * l->channels * l->plane + SLACK;
+    ptrdiff_t grads = s.batch * least(O, run * side) * s.line, table = l->channels * filter;
+    float *copies = floats(threads * (copy + grads));
+    ptrdiff_t *tables = malloc(sizeof(ptrdiff_t) * (vectors + threads * table));
+    int done = copies && tables;
+    if (v->N == 0) {
+        memset(dw, 0, sizeof(float) * v->O * C * filter);
+        if (db) memset(db, 0, sizeof(float) * v->O);
+    } else if (done) {
+        find_positions(&s.taps, l, LANES, tables);
+        s.position = tables;
 #pragma omp parallel for num_threads(threads) schedule(static)
-        for (ptrdiff_t o = 0; o < v->O; o++) db[o] = TT(channel_sum)(grad, v->N, v->O, o, P);
-    free(copies), free(grads), free(tables);
+        for (int t = 0; t < threads; t++)
+            for (ptrdiff_t tile = t * run, next; tile < least((t + 1) * run, v->groups * tiles); tile = next) {
+                ptrdiff_t g = tile / tiles;
+                next = least((g + 1) * tiles, least((t + 1) * run, v->groups * tiles));
+                TT(weight_grad_channels)(&s, g, (tile - g * tiles) * side, least(O, (next - g * tiles) * side),
+                                         copies + t * (copy + grads), copies + t * (copy + grads) + copy,
+                                         tables + vectors + t * table);
+            }
+    }
+    free(copies), free(tables);
     return done ? 0 : -1;
 }
 #undef V
