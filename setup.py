@@ -18,7 +18,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CCompilerError
 
 # Each tinytorch/_ext/NAME.pyx is an extension module of its own.
-KERNELS = ("attention", "batch_norm", "conv", "copy", "embedding", "gemm", "optim", "pool", "probe", "rows", "value")
+KERNELS = ("attention", "batch_norm", "buffers", "conv", "copy", "embedding", "gemm", "optim", "pool", "probe", "quant", "rows", "value")
 FOLDER = "tinytorch/_ext"
 JOBS = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 4)
 # Never -march=native (one hub serves mixed machines) and never -ffast-math (it changes inf, NaN and, at link time, the
@@ -35,7 +35,7 @@ def headers(file, found=()):
     `depends` can be edited and nothing is rebuilt."""
     text = Path(FOLDER, file).read_text(encoding="utf-8")
     for name in re.findall(r'^(?:cdef extern from|include|# *include|#define TT_TEMPLATE) "(.+?)"', text, re.M):
-        if name not in found:
+        if name not in found and Path(FOLDER, name).exists():
             found = headers(name, (*found, name))
     return found
 
@@ -46,7 +46,7 @@ def kernel(name):
         [f"{FOLDER}/{name}.pyx"],
         depends=[f"{FOLDER}/{header}" for header in headers(f"{name}.pyx")],
         include_dirs=[FOLDER, np.get_include()],
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+        define_macros=[(name, "NPY_2_0_API_VERSION") for name in ("NPY_NO_DEPRECATED_API", "NPY_TARGET_VERSION")],
         extra_compile_args=FLAGS + SANITIZE,
         extra_link_args=list(SANITIZE),
     )

@@ -32,7 +32,7 @@ from contextvars import ContextVar
 import numpy as np
 
 from tinytorch import activations, losses, tensor
-from tinytorch.backend import native_backward
+from tinytorch.backend import native_backward, reused_memory
 from tinytorch.tensor import (
     DTypeError,
     Function,
@@ -527,7 +527,7 @@ def backward(output, gradient=None, retain_graph=False):
     start = first_gradient(output, gradient)
     before = set_recording(False)
     try:
-        with np.errstate(all="ignore"):  # infinity and NaN travel as in the forward pass
+        with np.errstate(all="ignore"), reused_memory():  # infinity and NaN travel as in the forward pass
             if output.grad_fn is None:
                 deliver(output, start)
             else:

@@ -14,6 +14,7 @@ use, at most 4. A process that was forked, such as a worker of DataLoader, uses 
 
 import os
 import warnings
+from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import import_module
@@ -31,6 +32,7 @@ FAMILIES = {  # extension module of tinytorch._ext -> its kernels
     "pool": ("max_pool2d", "max_pool2d_backward", "avg_pool2d", "avg_pool2d_backward"),
     "optim": ("adam_step", "sgd_step"),
     "probe": ("multiply_add", "triad"),
+    "quant": ("gemm_int8", "gemv_int8", "gemv_int4"),
     "rows": (
         "activate", "activate_backward", "softmax", "softmax_backward", "log_softmax", "log_softmax_backward", "cross_entropy",
         "sum_rows", "layer_norm", "layer_norm_backward", "rms_norm", "rms_norm_backward",
@@ -74,7 +76,16 @@ def _thread_count(environ):
     return min(usable, MOST_THREADS)
 
 
+def _reused_memory():
+    """Makes the context manager in which large arrays take memory that earlier ones gave back."""
+    try:
+        return import_module("tinytorch._ext.buffers").reuse
+    except ImportError:
+        return nullcontext
+
+
 _native, _missing = _load()
+reused_memory = _reused_memory()
 _modules = [m for m in map(import_module, dict.fromkeys(KERNELS[name] for name in _native)) if hasattr(m, "set_isa")]
 _tables = {"reference": {name: getattr(_reference, name) for name in KERNELS}}
 _tables["cython"] = _tables["reference"] | _native
@@ -96,7 +107,10 @@ def native_forward(function, tensors):
     held = cls.__dict__.get("_native")
     if held is None or held[0] is not cls.forward or held[1] is not getattr(cls, "compute", None):
         held = cls._native = cls.forward, getattr(cls, "compute", None), dispatch.choose_forward(cls, _native)
-    return NotImplemented if held[2] is None or _choice.get() != "cython" else held[2](function, tensors)
+    if held[2] is None or _choice.get() != "cython":
+        return NotImplemented
+    with reused_memory():
+        return held[2](function, tensors)
 
 
 def native_backward(function, grad):

@@ -151,12 +151,13 @@ def test_the_environment_sets_the_default_of_a_process():
 FAULT = """
 class Fault:
     def find_spec(self, name, path=None, target=None):
-        if name.startswith('tinytorch._ext.') and '_reference' not in name:
+        if name in {modules}:
             raise {error}
 sys.meta_path.insert(0, Fault())
 """
-ABSENT = FAULT.format(error="ModuleNotFoundError(name)")
-BROKEN = FAULT.format(error="ImportError('built for another NumPy')")
+EXTENSIONS = sorted({*KERNELS.values(), "tinytorch._ext.buffers"})
+ABSENT = FAULT.format(modules=EXTENSIONS, error="ModuleNotFoundError(name)")
+BROKEN = FAULT.format(modules=EXTENSIONS, error="ImportError('built for another NumPy')")
 
 
 @pytest.mark.parametrize("fault, reason", [(ABSENT, "not compiled"), (BROKEN, "built for another NumPy")])

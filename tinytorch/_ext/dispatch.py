@@ -73,12 +73,18 @@ def matmul(gemm, function, tensors):
     a, b = function.saved
     if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2] or a.dtype not in FLOATS:
         return NotImplemented
+    function.turned = turned(a), turned(b)
     if a.ndim == b.ndim == 2:
         return product(gemm, a, b, ())
     try:
         return product(gemm, a, b, np.broadcast_shapes(a.shape[:-2], b.shape[:-2]))
     except ValueError:
         return NotImplemented
+
+
+def turned(x):
+    """Whether a matrix is a transposed view of a row-major one."""
+    return x.ndim == 2 and x.strides[0] < x.strides[1]
 
 
 def product(gemm, a, b, leading):
@@ -91,17 +97,24 @@ def product(gemm, a, b, leading):
 def matmul_backward(gemm, function, grad):
     a, b = function.saved
     (row, column), (wants_a, wants_b) = function.shapes, function.wants
+    turned_a, turned_b = getattr(function, "turned", (False, False))
     if len(row) < 2 or len(column) < 2 or grad.dtype not in FLOATS:
         return NotImplemented
     for_a = for_b = None
     if wants_a:
-        for_a = product(gemm, grad, b.astype(grad.dtype, copy=False).swapaxes(-1, -2), grad.shape[:-2])
+        for_a = product_like(turned_a and grad.ndim == 2, gemm, grad, b.astype(grad.dtype, copy=False).swapaxes(-1, -2))
     if wants_b:
         a = a.astype(grad.dtype, copy=False)  # float16 operands come with a gradient in float32
         if len(row) > 2 and len(column) == 2:  # one product for all rows, and no batch of weight gradients
             a, grad = a.reshape(-1, row[-1]), grad.reshape(-1, column[-1])
-        for_b = product(gemm, a.swapaxes(-1, -2), grad, grad.shape[:-2])
+        for_b = product_like(turned_b and a.ndim == 2, gemm, a.swapaxes(-1, -2), grad)
     return for_a, for_b
+
+
+def product_like(operand, gemm, a, b):
+    """a @ b, transposed in memory if the operand is whose gradient it is: then the gradient of the matrix of which that is a
+    view, the transpose once more, is row-major and need not be rearranged."""
+    return product(gemm, b.T, a.T, ()).T if operand else product(gemm, a, b, a.shape[:-2])
 
 
 # Activations

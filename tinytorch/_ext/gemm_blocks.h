@@ -102,23 +102,25 @@ static int TG(part)(ptrdiff_t i0, ptrdiff_t i1, ptrdiff_t j0, ptrdiff_t j1, ptrd
     return 0;
 }
 
-/* C has so few columns that most of a vector would be idle: its transpose is computed, along which vectors are full. */
-static int TG(thin)(ptrdiff_t i0, ptrdiff_t i1, ptrdiff_t n, ptrdiff_t k, tt_matrix a, tt_matrix b, GEMM_REAL *c,
-                    ptrdiff_t c_row, int add, const tt_epilogue *end) {
-    ptrdiff_t m = i1 - i0;
-    GEMM_REAL *flipped = malloc(sizeof(GEMM_REAL) * m * n);
-    tt_matrix left = {b.data, b.column, b.row}, right = {(const GEMM_REAL *)a.data + i0 * a.row, a.column, a.row};
-    if (!flipped || TG(part)(0, n, 0, m, k, left, right, flipped, m, 0, NULL)) {
-        free(flipped);
+/* The transpose of C, by way of a copy. It pays where C has so few columns that most of a vector would be idle, and where B
+ * would have to be transposed to be packed and A is much the smaller of the two: x W' of a layer with few rows of x. */
+static int TG(flipped)(ptrdiff_t i0, ptrdiff_t i1, ptrdiff_t j0, ptrdiff_t j1, ptrdiff_t k, tt_matrix a, tt_matrix b, GEMM_REAL *c,
+                       ptrdiff_t c_row, int add, const tt_epilogue *end) {
+    ptrdiff_t m = i1 - i0, n = j1 - j0, place = i0 * c_row + j0;
+    GEMM_REAL *transpose = malloc(sizeof(GEMM_REAL) * m * n);
+    tt_matrix left = {(const GEMM_REAL *)b.data + j0 * b.column, b.column, b.row};
+    tt_matrix right = {(const GEMM_REAL *)a.data + i0 * a.row, a.column, a.row};
+    if (!transpose || TG(part)(0, n, 0, m, k, left, right, transpose, m, 0, NULL)) {
+        free(transpose);
         return -1;
     }
-    for (ptrdiff_t i = 0; i < m; i++)
-        for (ptrdiff_t j = 0; j < n; j++) {
-            GEMM_REAL *out = c + (i0 + i) * c_row + j;
-            *out = add ? *out + flipped[j * m + i] : flipped[j * m + i];
-        }
-    free(flipped);
-    if (end) TG(finish)(m, n, c + i0 * c_row, c_row, i0 * c_row, *end);
+    if (add)
+        for (ptrdiff_t i = 0; i < m; i++)
+            for (ptrdiff_t j = 0; j < n; j++) c[place + i * c_row + j] += transpose[j * m + i];
+    else
+        TG(turn)(transpose, m, m, n, c + place, c_row);
+    free(transpose);
+    if (end) TG(finish)(m, n, c + place, c_row, place, *end);
     return 0;
 }
 
@@ -193,14 +195,14 @@ typedef struct {
     ptrdiff_t m, n, k, c_row;
     tt_matrix a, b;
     GEMM_REAL *c;
-    int add, few, thin;
+    int add, few, flip;
     const tt_epilogue *end;
 } TG(product);
 
 /* Rows i0 to i1 and columns j0 to j1 of C. */
 static int TG(share)(const TG(product) *x, ptrdiff_t i0, ptrdiff_t i1, ptrdiff_t j0, ptrdiff_t j1) {
     if (x->few) return TG(few_rows)(x->m, j0, j1, x->k, x->a, x->b, x->c, x->c_row, x->add, x->end);
-    if (x->thin) return TG(thin)(i0, i1, x->n, x->k, x->a, x->b, x->c, x->c_row, x->add, x->end);
+    if (x->flip) return TG(flipped)(i0, i1, j0, j1, x->k, x->a, x->b, x->c, x->c_row, x->add, x->end);
     return TG(part)(i0, i1, j0, j1, x->k, x->a, x->b, x->c, x->c_row, x->add, x->end);
 }
 
@@ -213,7 +215,8 @@ static int TT_JOIN(TT_JOIN(tt_gemm, GEMM_TYPE), TT_SUFFIX)(
         x.m = 1, x.n = m, x.c_row = m;
     }
     x.few = x.m <= GEMM_FEW && (x.b.column == 1 || (x.b.row == 1 && x.a.column == 1));
-    x.thin = x.a.row == 1 && x.n <= GEMM_ROWS && 4 * x.n <= 3 * TG(packed_width)(x.n) && x.m >= 2 * GEMM_COLUMNS;
+    int thin = x.a.row == 1 && x.n <= GEMM_ROWS && 4 * x.n <= 3 * TG(packed_width)(x.n) && x.m >= 2 * GEMM_COLUMNS;
+    x.flip = thin || (x.a.column == 1 && x.b.column != 1 && 2 * x.m <= x.n && x.m >= GEMM_COLUMNS);
     int by_rows = x.m >= x.n && !x.few, threads = tt_threads(wanted, (double)m * n * k / 50), failed = 0;
     if (threads == 1) return TG(share)(&x, 0, x.m, 0, x.n);
     ptrdiff_t whole = by_rows ? x.m : x.n, unit = by_rows ? GEMM_ROWS : GEMM_COLUMNS;

@@ -104,31 +104,41 @@ static void TG(tile)(ptrdiff_t m, ptrdiff_t columns, ptrdiff_t k, const GEMM_REA
 /* How many numbers of a packed row of B: whole vectors, so that one of `columns` <= GEMM_LANES takes half the width. */
 static inline ptrdiff_t TG(packed_width)(ptrdiff_t columns) { return columns > GEMM_LANES ? GEMM_COLUMNS : GEMM_LANES; }
 
+/* Columns of x that lie in memory as rows do, `column` apart, written as rows of `out`, 4 x 4 at a time in registers. */
+static void TG(turn)(const GEMM_REAL *x, ptrdiff_t column, ptrdiff_t rows, ptrdiff_t columns, GEMM_REAL *out, ptrdiff_t out_row) {
+    ptrdiff_t j = 0;
+    for (; j + 4 <= columns; j += 4) {
+        ptrdiff_t i = 0;
+        for (; i + 4 <= rows; i += 4) {
+            const char *from = (const char *)(x + j * column + i);
+            char *to = (char *)(out + i * out_row + j);
+            if (sizeof(GEMM_REAL) == 4) transpose_block_u32(from, 4 * column, to, 4 * out_row);
+            else transpose_block_u64(from, 8 * column, to, 8 * out_row);
+        }
+        for (; i < rows; i++)
+            for (int v = 0; v < 4; v++) out[i * out_row + j + v] = x[(j + v) * column + i];
+    }
+    for (; j < columns; j++)
+        for (ptrdiff_t i = 0; i < rows; i++) out[i * out_row + j] = x[j * column + i];
+}
+
 /* B (k rows, columns <= GEMM_COLUMNS), of any strides, to rows of packed_width(columns), the rest of each 0. */
 static void TG(pack_b)(const GEMM_REAL *b, ptrdiff_t row, ptrdiff_t column, ptrdiff_t k, ptrdiff_t columns, GEMM_REAL *out) {
-    ptrdiff_t width = TG(packed_width)(columns), j = 0;
+    ptrdiff_t width = TG(packed_width)(columns);
     if (columns < width) memset(out, 0, sizeof(GEMM_REAL) * width * k);
     if (column == 1) {
         if (columns == GEMM_COLUMNS)
             for (ptrdiff_t p = 0; p < k; p++) memcpy(out + p * width, b + p * row, sizeof(GEMM_REAL) * GEMM_COLUMNS);
         else
             for (ptrdiff_t p = 0; p < k; p++)
-                for (j = 0; j < columns; j++) out[p * width + j] = b[p * row + j];
+                for (ptrdiff_t j = 0; j < columns; j++) out[p * width + j] = b[p * row + j];
         return;
     }
-    if (row == 1)
-        for (; j + 4 <= columns; j += 4) {
-            ptrdiff_t p = 0;
-            for (; p + 4 <= k; p += 4) {
-                const char *x = (const char *)(b + j * column + p);
-                char *y = (char *)(out + p * width + j);
-                if (sizeof(GEMM_REAL) == 4) transpose_block_u32(x, 4 * column, y, 4 * width);
-                else transpose_block_u64(x, 8 * column, y, 8 * width);
-            }
-            for (; p < k; p++)
-                for (int i = 0; i < 4; i++) out[p * width + j + i] = b[(j + i) * column + p];
-        }
-    for (; j < columns; j++)
+    if (row == 1) {
+        TG(turn)(b, column, k, columns, out, width);
+        return;
+    }
+    for (ptrdiff_t j = 0; j < columns; j++)
         for (ptrdiff_t p = 0; p < k; p++) out[p * width + j] = b[p * row + j * column];
 }
 
