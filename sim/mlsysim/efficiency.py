@@ -31,9 +31,11 @@ HOST = 25e-6
 LAUNCH = ("eager", "graph")
 SPLIT = 512.0  # a product with few tiles is cut along k too, into parts of at least this length
 KEYS = 128.0  # attention of few queries is cut into parts of at least that many keys, a block of FlashAttention's kernels
-# int4-g32: a 16-bit scale and offset for every 32 weights besides, int4-g128 for every 128.
+# int4-g32: a 16-bit scale and offset for every 32 weights besides, int4-g128 for every 128; -sym-: a scale alone (Q4_0 of GGML,
+# q4f16 of MLC). nvfp4: an 8-bit scale for every 16.
 BYTES = {"fp64": 8.0, "fp32": 4.0, "tf32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5, "fp4": 0.5,
-         "int4-g32": 0.5 + 4 / 32, "int4-g128": 0.5 + 4 / 128}  # fmt: skip
+         "int4-g32": 0.5 + 4 / 32, "int4-g128": 0.5 + 4 / 128, "int4-sym-g32": 0.5 + 2 / 32, "int4-sym-g128": 0.5 + 2 / 128,
+         "nvfp4": 0.5 + 1 / 16}  # fmt: skip
 
 
 @dataclass(frozen=True)
