@@ -118,10 +118,11 @@ def compress(workload, device, *, weights=None, activations=None, group=None, pr
     """
     m, device = named(workload), find(device)
     batch = amount("batch", batch, "", least=1, whole=True)[()]
-    arithmetic = activations or precision
+    arithmetic = precision if activations is None else activations
     one, dense, between = width(arithmetic, "activations"), width(precision), activation_width(m, arithmetic)
     held = one if cache is None else width(cache, "cache")
-    each = width(weights or arithmetic, "weights") + (0.0 if group is None else SCALE / amount("group", group, "", least=1, whole=True))
+    each = width(arithmetic if weights is None else weights, "weights")
+    each += 0.0 if group is None else SCALE / amount("group", group, "", least=1, whole=True)
     if pattern not in PATTERNS:
         raise unknown("pattern", pattern, list(PATTERNS))
     removed = float(amount("prune", prune, "%" if isinstance(prune, str) else ""))

@@ -21,8 +21,8 @@ from .graph import KINDS
 # Rows and columns of an output tile: a library has many, among them narrow ones for narrow matrices, and picks the best, and so
 # does this. Besides them their area and half their harmonic mean.
 TILES = np.array([(m, n, m * n, m * n / (m + n)) for m, n in (
-    (256, 128), (128, 256), (192, 128), (128, 192), (128, 128), (96, 128), (128, 96), (128, 64), (64, 128), (64, 256), (256, 64),
-    (64, 64), (32, 128), (128, 32), (64, 32), (32, 64), (16, 128), (16, 64))])  # fmt: skip
+    (256, 128), (192, 128), (160, 128), (128, 128), (112, 128), (96, 128), (80, 128), (64, 128), (48, 128), (32, 128), (16, 128),
+    (128, 256), (64, 256), (128, 192), (128, 96), (128, 64), (64, 64), (16, 64), (128, 32), (64, 32))])  # fmt: skip
 AREA = 128.0 * 128.0  # of the tile that the constant `inner` is meant for
 ATTENTION = KINDS.index("attention")
 # What a framework's host spends on an operator of a graph that it launches by hand, in seconds: two or three kernels at the 5 to

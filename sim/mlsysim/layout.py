@@ -44,7 +44,7 @@ class Layouts(Result):
             return f"{head}\n{self._line(show)}"
         lines = [self[i]._line(show) for i in range(min(len(self), 20))]
         more = [f"and {len(self) - 20} more"] if len(self) > 20 else []
-        return "\n".join([f"{len(self)} of {self.tried} layouts fit", head, *lines, *more])
+        return "\n".join([f"{len(self)} layouts that fit, of {np.max(self.tried)} tried", head, *lines, *more])
 
     def _line(self, show):
         return (f"{self.tp:>4} {self.pp:>4} {self.dp:>6} {self.micro_batch:>5} {self.zero:>4} {self.recompute:<10} "

@@ -53,7 +53,7 @@ def step_seconds(model, device, *, batch, tokens, context, tp=1, precision="fp16
     multiplies the times of launches, for elasticities.
     """
     m = named(model)
-    stored, held = (width(x or precision, name) for x, name in ((weights, "weights"), (cache, "cache")))
+    stored, held = (width(precision if x is None else x, name) for x, name in ((weights, "weights"), (cache, "cache")))
     graph = graph_of(m, batch=batch, tokens=tokens, context=context, tp=tp, logits=head, grouped=grouped)
     times = operator_times(graph, device, precision, weights=stored, activations=activation_width(m, precision), cache=held,
                            launch=launch)  # fmt: skip

@@ -46,7 +46,7 @@ def speculate(model, draft, device, *, acceptance, tokens=4, batch=1, context=51
     batch, context = amount("batch", batch, "", least=1, whole=True), amount("context", context, "", least=1, whole=True)
     tokens = amount("tokens", tokens, "", least=1, whole=True)
     out = np.asarray(expected_tokens(acceptance, tokens))
-    stored, held = (width(x or precision, name) for x, name in ((weights, "weights"), (cache, "cache")))
+    stored, held = (width(precision if x is None else x, name) for x, name in ((weights, "weights"), (cache, "cache")))
     capacity = device.memory.value
     kept = sum(m.cached(batch=batch, tokens=context + tokens) for m in (large, small)) * held
     memory = (large.params + small.params) * stored + kept + RESERVE * capacity

@@ -97,6 +97,14 @@ def casts(graph):
                   for op, wide in zip(graph.ops, graph.wide, strict=True) if op.kind == "gemm" and not wide])  # fmt: skip
 
 
+def kernels(graph, experts):
+    """How many operators a host launches for a graph: a product of experts is one for each of those that a device has.
+
+    Source: NVIDIA Transformer Engine, GroupedLinear, which gives cuBLAS one expert after the other.
+    """
+    return sum(op.count * (experts if op.kind == "gemm" and op.name.startswith("experts ") else 1) for op in graph.ops)
+
+
 @lru_cache(maxsize=64)
 def passes(m, batch, tokens, context, tp, flash, eight):
     """Graphs of the layers and of the whole model, each forward and back, kept for the next layout with these shapes.
@@ -216,13 +224,15 @@ def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, in
     how, between = launch, max(width(precision), 2.0)
 
     def step(device=device, on=on, launch=1.0):
-        def work(graph):
+        def work(graph, waits=False):
             seconds = graph.over(operator_times(graph, device, precision, activations=between, launch=launch).seconds)
-            return np.maximum(seconds, host_seconds(how, graph.count.sum(axis=0), HOST * launch))
+            host = host_seconds(how, kernels(graph, m.experts / ep), HOST * launch)
+            return seconds + host if waits else np.maximum(seconds, host)
 
-        ahead, behind = work(layers) / pp, work(back_layers) / pp
+        # Forward, every layer of experts asks the device how many tokens each of them gets, so that the host launches nothing ahead.
+        ahead, behind = work(layers, waits=bool(m.experts)) / pp, work(back_layers) / pp
         again = {"none": 0.0, "selective": 0.0 if flash else 0.1 * ahead, "full": ahead}[recompute]
-        head = work(whole) + work(back_whole) - (ahead + behind) * pp
+        head = work(whole, waits=bool(m.experts)) + work(back_whole) - (ahead + behind) * pp
         # tensor parallelism: two all-reduces a layer each way, and again when the layer is computed again
         each, count = m.reduced(batch=micro_batch, tokens=rows)
         near = links(on, tp, 1)

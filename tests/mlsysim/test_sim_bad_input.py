@@ -107,6 +107,9 @@ def test_a_precision_that_a_device_lacks_does_not_fall_back_to_another(precision
     (lambda: solve("llama-3.1-8b", "h100", batch=[1, 2], tokens=[1, 2, 3]), RangeError, "batch (2,), tokens (3,)"),
     (lambda: serve("llama-3.1-8b", "h100", batch=[1, 2], prompt=[1, 2, 3]), RangeError, "batch (2,), prompt (3,)"),
     (lambda: mmc([1, 2], [0.1] * 3), RangeError, "arrivals (2,), service (3,)"),
+    (lambda: sim.compress("llama-3.1-8b", "h100", weights={}), UnknownName, "unknown weights {}"),
+    (lambda: sim.compress("llama-3.1-8b", "h100", activations=""), UnknownName, "unknown activations ''"),
+    (lambda: serve("llama-3.1-8b", "h100", weights=""), UnknownName, "unknown weights ''"),
 ])  # fmt: skip
 def test_a_wrong_name_kind_or_shape_says_what_is_wanted(ask, error, says):
     with pytest.raises(error) as raised:

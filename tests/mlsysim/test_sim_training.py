@@ -254,7 +254,8 @@ def test_layouts_are_what_train_says_fastest_first():
         run = train(LLAMA, H100, tp=int(x.tp), pp=int(x.pp), micro_batch=int(x.micro_batch), zero=int(x.zero), recompute=str(x.recompute),
                     **SMALL)  # fmt: skip
         assert (run.seconds, run.mfu, run.memory) == approx((x.seconds, x.mfu, x.memory)) and run.layout["dp"] == x.dp
-    assert found.best.seconds == found.seconds[0] and f"{len(found)} of {found.tried} layouts fit" in str(found)
+    assert found.best.seconds == found.seconds[0] and f"{len(found)} layouts that fit, of {found.tried} tried" in str(found)
+    assert str(found[:1]).startswith(f"1 layouts that fit, of {found.tried} tried")
     narrow = layouts(LLAMA, H100, tp=8, pp=(1, 2), micro_batch=1, zero=1, recompute="none", **SMALL)
     assert set(narrow.tp.tolist()) == {8} and len(narrow) <= 2
 

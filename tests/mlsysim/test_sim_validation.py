@@ -6,14 +6,15 @@ import tomllib
 import numpy as np
 import pytest
 
-from mlsysim import device, efficiency, graph, train_net, validate
+from mlsysim import device, efficiency, graph, solve, train_net, validate
 from mlsysim.cli import app
 from mlsysim.collectives import hierarchical_all_reduce, library_all_reduce
 from mlsysim.efficiency import Constants, product_share, trial
 from mlsysim.errors import SimError, UnknownName
 from mlsysim.models import model
 from mlsysim.serving import serve as serving
-from mlsysim.training import loss
+from mlsysim.topology import collective
+from mlsysim.training import casts, kernels, loss, train
 
 PAGE = (validate.FOLDER / "README.md").read_text(encoding="utf-8")
 ALL = {which: validate.rows(which) for which in validate.LISTS}
@@ -41,6 +42,7 @@ def test_held_out_rows_keep_the_thresholds(held):
     missed = {
         "bert-pytorch-8v100-16gb-s128-amp", "bert-pytorch-8v100-16gb-s512-amp", "bert-pytorch-8v100-squad-amp",
         "bert-pytorch-8v100-squad-fp32", "bert-tf-8a100-squad-amp", "bert-tf-8v100-squad-amp",
+        "bridge-qwen3-30b-a3b-8xb200-fp8", "bridge-qwen3-30b-a3b-16xh100-fp8",
         *(row.id for row in ALL["heldout"] if row.id.startswith(("bert-tf-infer-t4", "jetson-orin-nano"))),
     }  # fmt: skip
     assert len(held.rows) >= 30
@@ -209,9 +211,104 @@ def test_slow_arithmetic_keeps_more_of_its_rate():
     assert product_share(4096, 4096, 4096, 1, 108, c, speed=2.0, bytes_per=1.0) < fast
 
 
+HOPPER = Constants(compute=0.7, tile=40.0, inner=64.0, memory=0.8, launch=5e-6, attention=0.4)
+
+
+def share(m, n, k, groups=1, c=HOPPER, store=370.0, **options):
+    """On 132 cores; 370 multiply-adds is what a 16-bit number takes to memory on an H100."""
+    return product_share(m, n, k, groups, 132, c, store=store, **options)
+
+
+def test_a_short_inner_dimension_does_not_repay_writing_a_tile():
+    long, short, free = share(8192, 8192, 8192), share(8192, 8192, 512), share(8192, 8192, 512, store=0.0)
+    assert short < 0.6 * long and short < free < long
+    # At full waves of whole tiles a tile takes its arithmetic, its filling and its writing, and nothing else.
+    whole = share(128 * 132, 128 * 8, 4096)
+    assert whole == pytest.approx(4096 / (4096 / HOPPER.compute + 370 + HOPPER.inner), rel=0.02)
+
+
+def test_a_narrow_tile_waits_for_its_operands():
+    """Sixteen columns a core: what is read for a multiply-add is more than the cache gives, whatever the peak."""
+    only = efficiency.TILES[[(tile[0], tile[1]) == (16, 64) for tile in efficiency.TILES]]
+    narrow = share(16 * 132, 64, 16384, tiles=only)
+    assert narrow == pytest.approx(16 * 64 / 80 / HOPPER.tile, rel=0.05)
+    wide = Constants(**{**vars(HOPPER), "tile": 4.0})
+    assert share(16 * 132, 64, 16384, c=wide, tiles=only) > 2 * narrow
+
+
+def test_a_product_cut_along_k_adds_its_parts_up():
+    work, start = efficiency.product_work(128, 2048, 8192, 1, 132, HOPPER)
+    _, once = efficiency.product_work(4096, 8192, 8192, 1, 132, HOPPER)
+    assert start > 2 * once, "filled twice, and the parts written and read"
+    assert 128 * 2048 * 8192 / work > 2 * 128 * 2048 * 8192 / (132 * 128 * 128 * 8192 / HOPPER.compute), "cut, it is still quicker"
+
+
+def test_one_row_more_than_a_tile_takes_another_tile():
+    m = np.arange(32, 2049)
+    for n, k in ((4096, 4096), (7168, 2048), (28672, 4096)):
+        rate = share(m, n, k)
+        seconds = m / rate
+        assert (np.diff(seconds) > -1e-9 * seconds[1:]).all(), "no batch is quicker than a smaller one"
+        assert (rate[1:] / rate[:-1]).min() > 0.65
+
+
+def test_a_kernel_timed_alone_takes_at_least_what_an_empty_one_does():
+    ask = dict(device="h100", m=16, n=64, k=64, precision="bf16")
+    assert validate.EMPTY < validate._gemm(**ask, launch=False) < validate._gemm(**ask)
+
+
+def test_eight_bit_training_keeps_attention_and_the_head_in_sixteen():
+    ask = dict(batch=8, zero=3, recompute="full", allow_infeasible=True)
+    gain = [train("llama-3.1-8b", ("dgx-h100", 8), tokens=t, precision="bf16", **ask).seconds
+            / train("llama-3.1-8b", ("dgx-h100", 8), tokens=t, precision="fp8", **ask).seconds for t in (2048, 65536)]  # fmt: skip
+    assert 1.2 < gain[0] < 1.7 and 1.0 < gain[1] < 1.2, "long sequences are attention, which gains nothing"
+    g = model("llama-3.1-8b").graph(batch=1, tokens=64)
+    assert {op.name for op, wide in zip(g.ops, g.wide, strict=True) if wide} == {"attention", "head"}
+    rounded = [op.name for op in casts(g).ops]
+    assert rounded == [f"{op.name} cast" for op in g.ops if op.kind == "gemm" and op.name != "head"]
+    fast, slow = (efficiency.operator_times(g, device("h100"), p).compute for p in ("fp8", "bf16"))
+    assert (fast[g.wide] == slow[g.wide]).all() and (fast[g.products] < slow[g.products]).any()
+
+
+def test_a_short_prompt_waits_for_its_host_and_a_captured_one_does_not():
+    prompt = np.array([16, 8192])
+    eager, captured = (serving("gpt-j-6b", "h100", prompt=prompt, precision="fp8", launch=how) for how in efficiency.LAUNCH)
+    ops = model("gpt-j-6b").graph(batch=1, tokens=16).count.sum()
+    assert eager.ttft[0] == pytest.approx(efficiency.HOST * ops) and captured.ttft[0] < eager.ttft[0]
+    assert eager.ttft[1] == captured.ttft[1] and (eager.tpot == captured.tpot).all()
+    assert serving("gpt-j-6b", "h100", prompt=16, precision="fp8").why().binding == "launch"
+    alone = solve("bert-base", "h100", tokens=8, launch="eager")
+    assert alone.seconds > 2 * solve("bert-base", "h100", tokens=8).seconds
+    assert float(alone.tree.value) == pytest.approx(float(alone.seconds)) and "waiting for the host" in str(alone.tree)
+    for call in (lambda: serving("gpt-j-6b", "h100", launch="lazy"), lambda: solve("bert-base", "h100", launch="lazy")):
+        with pytest.raises(UnknownName, match="launch 'lazy'"):
+            call()
+
+
+def test_experts_are_launched_one_by_one_and_tokens_go_to_each_of_theirs():
+    m = model("qwen3-30b-a3b")
+    g = m.graph(batch=1, tokens=512)
+    moved = g.reads[g.names.index("permutation")]
+    assert moved == 512 * m.width * (1 + m.active)
+    assert kernels(g, 16) - g.count.sum() == 2 * 15 * m.layers
+    ask = dict(batch=8, tokens=512, zero=1, ep=8, allow_infeasible=True)
+    eager, captured = (train(m, ("dgx-h100", 8), launch=how, **ask).seconds for how in efficiency.LAUNCH)
+    assert eager > captured + efficiency.HOST * kernels(m.graph(batch=1, tokens=512, logits="all", head=False), 16)
+
+
+def test_a_tree_across_nodes_reaches_less_with_messages_in_the_middle():
+    on = ("p4d.24xlarge", 16)
+    sizes = 2.0 ** np.arange(16, 34)
+    took = collective(on, "all-reduce", sizes, algorithm="hierarchical").seconds
+    assert (np.diff(took) > 0).all()
+    rate = sizes / took
+    assert rate[8] < 0.75 * rate[-1], "16 MiB against 8 GiB"
+
+
 def test_int4_carries_its_scales():
     assert efficiency.width("int4-g32") == 0.5 + 4 / 32
     assert efficiency.width("int4-g128") == 0.5 + 4 / 128
+    assert 8 * efficiency.width("int4-sym-g32") == 8 * efficiency.width("nvfp4") == 4.5
 
 
 def test_narrow_groups_run_on_vector_units():

@@ -155,6 +155,8 @@ def mixture(m, op, rows, tp, count):
     touched = E * (1 - (1 - a / E) ** rows)
     ops = [op("router", "gemm", rows, E, m.width, weights=E * m.width, reads=rows * m.width, writes=rows * E,
               count=count)]  # fmt: skip
+    copies = rows * m.width * (1 + a)  # a token goes to each of its experts' rows, and their answers come back as one
+    ops.append(op("permutation", "vector", flop=2 * rows * a * m.width, reads=copies, writes=copies, count=count))
     ops += feed_forward(m, op, "experts", rows * a / touched, m.expert_hidden / tp, count, touched)
     if m.shared:
         ops += feed_forward(m, op, "shared experts", rows, m.shared * m.expert_hidden / tp, count)

@@ -115,7 +115,7 @@ class StepClock:
     """Seconds of one step of a replica, from tables made once: a step costs a few look-ups."""
 
     def __init__(self, model, device, tp, precision, weights, cache, most_rows):
-        stored, self.held = (width(x or precision, name) for x, name in ((weights, "weights"), (cache, "cache")))
+        stored, self.held = (width(precision if x is None else x, name) for x, name in ((weights, "weights"), (cache, "cache")))
         one = activation_width(model, precision)
         rows = np.arange(1, most_rows + 1)
         graph = model.graph(batch=rows, tokens=1, context=0, tp=tp)
@@ -347,7 +347,7 @@ def simulate_serving(model, device, load, *, tp=1, replicas=1, router="least-loa
     slo = tuple(float(amount(f"slo[{i}]", x, "s", above=0.0)) for i, x in enumerate(slo))
     clock = StepClock(m, device, tp, precision, weights, cache, max(budget, max_batch) + max_batch)
     each = m.cached(batch=1, tokens=1, tp=tp) * clock.held
-    room = device.memory.value * (1 - RESERVE) - m.params * width(weights or precision) / tp
+    room = device.memory.value * (1 - RESERVE) - m.params * width(precision if weights is None else weights) / tp
     count = int(room // (each * block))
     longest = int((load.prompt + load.output).max())
     if count * block < longest + block:
