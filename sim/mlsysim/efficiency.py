@@ -244,7 +244,6 @@ def operator_times(graph, device, precision, *, weights=None, activations=None, 
     return Times(compute, memory + 2.0 * start / peak, c.launch * launch, traffic)
 
 
-
 def shares(graph, cores, c, speed, bytes_per, store):
     """Share of the peak of its unit that each operator reaches, and the start of each product, in multiply-adds of all cores.
 

@@ -36,6 +36,8 @@ What misses, and why, as far as it is known:
 - A rack of GB200 takes half a millisecond more with every message than its rates and latencies say; so does, by less, a message
   of 16 MiB between two nodes of AWS. Oracle's rows (NCCL 2.14) reach less of their cards.
 - Llama 3.1 405B on MI300X: vLLM of 2024 reaches less with 64 and more requests than the one row of a product that fits the family.
+- Qwen3-30B-A3B in FP8, micro-batches of one or two sequences: sorting, rounding and padding the tokens of 16 experts a device
+  takes frameworks more small kernels than are counted here.
 - MPT-30B at 8,192 tokens: published runs reach far less than those at 2,048 tokens; what FSDP waits for is not modelled."""
 
 
