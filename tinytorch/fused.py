@@ -2,6 +2,7 @@
 
     y = CausalAttention.apply(x, heads=4)      x (B, T, 3 E) holds queries, keys and values side by side
     y = Embedding.apply(weight, indices)       rows of weight (V, D)
+    y = Linear.apply(x, weight, bias, activation="gelu")
     y = LayerNorm.apply(x, weight, bias)       over the last axis of x (..., D)
     y = Conv2d.apply(x, weight, bias)          images x (N, C, H, W), filters weight (O, C, KH, KW)
     y = MaxPool2d.apply(x, kernel=2)           the largest of each window
@@ -112,6 +113,51 @@ class Embedding(Function):
         result, indices = np.zeros(self.shapes[0], grad.dtype), flat(self.saved[1])
         kernel("scatter_add")(np.ascontiguousarray(grad).reshape(len(indices), result.shape[1]), indices, result)
         return result, None
+
+
+ACTIVATIONS = ("relu", "gelu", "gelu_tanh", "silu")
+
+
+class Linear(Function):
+    """activation(x weightᵀ + bias) on the last axis: x (..., K), weight (O, K), bias (O,) or left out -> (..., O).
+
+    activation: None or one of ACTIVATIONS. Bias and activation are added while a tile of the product is in registers.
+    Raises ShapeError for shapes that do not fit, DTypeError for float64.
+    """
+
+    def forward(self, x, weight, bias=None, activation=None):
+        need_float32("Linear", x, weight)
+        if activation not in (None, *ACTIVATIONS):
+            raise ValueError(f"unknown activation {activation!r}: choose from {', '.join(ACTIVATIONS)}")
+        fits = x.ndim and weight.ndim == 2 and x.shape[-1] == weight.shape[1] and (bias is None or bias.shape == weight.shape[:1])
+        if not fits:
+            raise ShapeError(f"x of shape {x.shape}, weight {weight.shape} and bias {None if bias is None else bias.shape}: "
+                             "wants (..., K), (O, K) and (O,)")
+        self.needs = ((0, 1, "output"),) * len(self.saved)
+        rows = contiguous(x).reshape(x.size // max(x.shape[-1], 1) if x.ndim > 1 else 1, x.shape[-1])
+        out = np.empty((len(rows), len(weight)), np.float32)
+        self.before = np.empty_like(out) if activation not in (None, "relu") else None  # ReLU's slope shows in its result
+        kernel("gemm")(rows, working(weight).T, out, None if bias is None else contiguous(bias), activation, self.before)
+        return out.reshape(*x.shape[:-1], len(weight)).astype(x.dtype, copy=False)
+
+    def backward(self, grad):
+        x, weight = contiguous(self.saved[0]), working(self.saved[1])
+        activation, grad = self.params.get("activation"), contiguous(grad).reshape(-1, len(weight))
+        if activation:
+            before = contiguous(self.output).reshape(grad.shape) if self.before is None else self.before
+            change, grad = grad, np.empty_like(grad)
+            kernel("activate_backward")(before, change, grad, activation)
+        dx = dweight = dbias = None
+        if self.wants[0]:
+            dx = np.empty(x.shape, np.float32)
+            kernel("gemm")(grad, weight, dx.reshape(len(grad), x.shape[-1]))
+        if self.wants[1]:
+            dweight = np.empty(weight.shape, np.float32)
+            kernel("gemm")(grad.T, x.reshape(len(grad), x.shape[-1]), dweight)
+        if len(self.wants) > 2 and self.wants[2]:
+            dbias = np.empty(len(weight), np.float32)
+            kernel("sum_rows")(grad, dbias)
+        return (dx, dweight, dbias)[:len(self.wants)]
 
 
 class LayerNorm(Function):

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 import tinytorch.autograd  # noqa: F401 -- gives tensors their backward
 from tests.tinytorch.kernels.strategies import array, differences, inner, seeds
-from tinytorch.fused import Conv2d, LayerNorm, MaxPool2d
+from tinytorch.activations import gelu, relu, silu
+from tinytorch.fused import ACTIVATIONS, Conv2d, LayerNorm, Linear, MaxPool2d
 from tinytorch.tensor import DTypeError, ShapeError, Tensor
 
 
@@ -117,3 +118,36 @@ def test_max_pool_and_its_gradient(backend, options):
     np.testing.assert_array_equal(x.grad.numpy(), wanted[:, :, up:up + 6, left:left + 7])
     with pytest.raises(ShapeError, match=r"MaxPool2d takes images \(N, C, H, W\), got shape \(2, 3\)"):
         MaxPool2d.apply(Tensor(array(1, (2, 3))), **options)
+
+
+@pytest.mark.parametrize("activation", [None, *ACTIVATIONS])
+@pytest.mark.parametrize("shape", [(7,), (5, 7), (2, 3, 7), (0, 7)])
+def test_linear_is_a_product_a_bias_and_an_activation(backend, activation, shape):
+    steps = {None: lambda y: y, "relu": relu, "gelu": gelu, "gelu_tanh": lambda y: gelu(y, "tanh"), "silu": silu}
+    operands = [array(1, shape), array(2, (9, 7)), array(3, (9,))]
+    whole, apart = ([Tensor(v, requires_grad=True) for v in operands] for _ in range(2))
+    y = Linear.apply(*whole, activation=activation)
+    wanted = steps[activation](apart[0] @ apart[1].T + apart[2])
+    np.testing.assert_allclose(y.numpy(), wanted.numpy(), rtol=1e-5, atol=1e-5)
+    grad = array(4, y.shape)
+    y.backward(grad)
+    wanted.backward(grad)
+    for a, b in zip(whole, apart, strict=True):
+        np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-4, atol=1e-5)
+    x, weight = (Tensor(v, requires_grad=True) for v in operands[:2])
+    Linear.apply(x, weight, activation="relu").backward(grad)
+    still = Linear.apply(Tensor(operands[0]), Tensor(operands[1]), Tensor(operands[2], requires_grad=True), activation=activation)
+    still.backward(grad)
+    half = Linear.apply(*(Tensor(v.astype(np.float16)) for v in operands), activation=activation)
+    np.testing.assert_allclose(half.numpy(), wanted.numpy(), rtol=0.02, atol=0.02)
+
+
+def test_linear_of_what_does_not_fit(backend):
+    x, weight, bias = array(1, (3, 4)), array(2, (5, 4)), array(3, (5,))
+    for bad in ((x, weight.T, bias), (x, weight, bias[:4]), (x[0, 0, ...], weight, bias), (x, weight[0], bias)):
+        with pytest.raises(ShapeError, match=r"wants \(\.\.\., K\), \(O, K\) and \(O,\)"):
+            Linear.apply(*(Tensor(np.asarray(v)) for v in bad))
+    with pytest.raises(ValueError, match="unknown activation 'tanh': choose from relu, gelu, gelu_tanh, silu"):
+        Linear.apply(*map(Tensor, (x, weight, bias)), activation="tanh")
+    with pytest.raises(DTypeError, match="Linear takes float32 or float16, got float64"):
+        Linear.apply(Tensor(x.astype(np.float64)), Tensor(weight))
