@@ -5,7 +5,8 @@
     y = Linear.apply(x, weight, bias, activation="gelu")
     y = LayerNorm.apply(x, weight, bias)       over the last axis of x (..., D)
     y = Conv2d.apply(x, weight, bias)          images x (N, C, H, W), filters weight (O, C, KH, KW)
-    y = MaxPool2d.apply(x, kernel=2)           the largest of each window
+    y = MaxPool2d.apply(x, kernel=2)           the largest of each window; AvgPool2d: the mean
+    y = BatchNorm2d.apply(x, weight, bias)     channels of images x
 
 Each works under both backends, in float32 and, computed in float32, float16; attention and embedding in float64 too.
 """
@@ -231,24 +232,93 @@ class MaxPool2d(Function):
 
     needs = ((),)
 
-    def options(self, kernel, stride=None, padding=0):
-        return {"kernel": pair(kernel), "stride": pair(kernel if stride is None else stride), "padding": pair(padding)}
-
     def forward(self, x, **params):
         need_float32("MaxPool2d", x)
-        options = self.options(**params)
-        if x.ndim != 4:
-            raise ShapeError(f"MaxPool2d takes images (N, C, H, W), got shape {x.shape}")
-        sides = (places("MaxPool2d", *sizes) for sizes in zip(x.shape[2:], *options.values(), strict=True))
-        out = np.empty((*x.shape[:2], *sides), np.float32)
+        options = pooling(**params)
+        out = np.empty(pooled_shape("MaxPool2d", x.shape, options), np.float32)
         self.index = np.empty(out.shape, np.int32)
         kernel("max_pool2d")(contiguous(x), out, self.index, **options)
         return out.astype(x.dtype, copy=False)
 
     def backward(self, grad):
         result = np.empty(self.shapes[0], np.float32)
-        kernel("max_pool2d_backward")(contiguous(grad), self.index, result, **self.options(**self.params))
+        kernel("max_pool2d_backward")(contiguous(grad), self.index, result, **pooling(**self.params))
         return (result,)
+
+
+class AvgPool2d(Function):
+    """The mean of each window of x (N, C, H, W) -> (N, C, H', W'), zeros of the padding among them.
+
+    kernel, stride and padding are as for MaxPool2d, and so are the errors.
+    """
+
+    needs = ((),)
+
+    def forward(self, x, **params):
+        need_float32("AvgPool2d", x)
+        options = pooling(**params)
+        out = np.empty(pooled_shape("AvgPool2d", x.shape, options), np.float32)
+        kernel("avg_pool2d")(contiguous(x), out, **options)
+        return out.astype(x.dtype, copy=False)
+
+    def backward(self, grad):
+        result = np.empty(self.shapes[0], np.float32)
+        kernel("avg_pool2d_backward")(contiguous(grad), result, **pooling(**self.params))
+        return (result,)
+
+
+class BatchNorm2d(Function):
+    """(x - mean) / sqrt(var + eps) * weight + bias of each channel of x (N, C, H, W); weight and bias (C,).
+
+    In training, mean and var are the channel's own, over N, H and W; running, a pair of float32 arrays (C,), moves towards
+    them by momentum, in place (var with the divisor N H W - 1). With training=False, mean and var are running.
+    Raises ShapeError for arrays that do not fit, ValueError for a channel of one number in training, DTypeError for float64.
+    Source: Ioffe and Szegedy 2015.
+    """
+
+    needs = ((0, 1), (0,), (0,))
+
+    def forward(self, x, weight, bias, running=None, training=True, momentum=0.1, eps=1e-5):
+        need_float32("BatchNorm2d", x)
+        if x.ndim != 4 or not weight.shape == bias.shape == x.shape[1:2]:
+            raise ShapeError(f"BatchNorm2d takes x (N, C, H, W), weight and bias (C,); got {x.shape}, {weight.shape} and {bias.shape}")
+        if running is not None and any(r.shape != weight.shape or r.dtype != np.float32 for r in running):
+            got = " and ".join(f"{r.dtype} {r.shape}" for r in running)
+            raise ShapeError(f"running is a pair of float32 arrays of shape {weight.shape}, got {got}")
+        count = x.size // max(x.shape[1], 1)
+        if training and count < 2:
+            raise ValueError(f"a variance wants two numbers or more a channel, got x of shape {x.shape}")
+        if not training and running is None:
+            raise ValueError("without training, the mean and variance to use are to be given as running")
+        out = np.empty(x.shape, np.float32)
+        # Copies: the backward pass needs what this call used, and running goes on.
+        self.mean, self.var = np.empty((2, *weight.shape), np.float32) if training else map(np.array, running)
+        kernel("batch_norm")(contiguous(x), contiguous(weight), contiguous(bias), out, self.mean, self.var, eps, training)
+        if training and running is not None:
+            mean, var = running
+            mean += np.float32(momentum) * (self.mean - mean)
+            var += np.float32(momentum) * (self.var * np.float32(count / (count - 1)) - var)
+        return out.astype(x.dtype, copy=False)
+
+    def backward(self, grad):
+        x, weight = contiguous(self.saved[0]), self.saved[1]
+        weight = np.ones(x.shape[1:2], np.float32) if weight is None else contiguous(weight)
+        dx, (dweight, dbias) = np.empty(x.shape, np.float32), np.empty((2, *weight.shape), np.float32)
+        kernel("batch_norm_backward")(x, contiguous(grad), weight, self.mean, self.var, dx, dweight, dbias,
+                                      self.params.get("eps", 1e-5), self.params.get("training", True))
+        return dx, dweight, dbias
+
+
+def pooling(kernel, stride=None, padding=0):
+    """The options of a pooling kernel: windows lie side by side unless there is a stride."""
+    return {"kernel": pair(kernel), "stride": pair(kernel if stride is None else stride), "padding": pair(padding)}
+
+
+def pooled_shape(name, shape, options):
+    """The shape of what a pooling makes of images. Raises ShapeError for what are no images, or if no window fits."""
+    if len(shape) != 4:
+        raise ShapeError(f"{name} takes images (N, C, H, W), got shape {shape}")
+    return *shape[:2], *(places(name, *sizes) for sizes in zip(shape[2:], *options.values(), strict=True))
 
 
 def flat(indices):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import tinytorch.autograd  # noqa: F401 -- gives tensors their backward
 from tests.tinytorch.kernels.strategies import array, differences, inner, seeds
 from tinytorch.activations import gelu, relu, silu
-from tinytorch.fused import ACTIVATIONS, Conv2d, LayerNorm, Linear, MaxPool2d
+from tinytorch.fused import ACTIVATIONS, AvgPool2d, BatchNorm2d, Conv2d, LayerNorm, Linear, MaxPool2d
 from tinytorch.tensor import DTypeError, ShapeError, Tensor
 
 
@@ -151,3 +151,63 @@ def test_linear_of_what_does_not_fit(backend):
         Linear.apply(*map(Tensor, (x, weight, bias)), activation="tanh")
     with pytest.raises(DTypeError, match="Linear takes float32 or float16, got float64"):
         Linear.apply(Tensor(x.astype(np.float64)), Tensor(weight))
+
+
+@pytest.mark.parametrize("options", [{"kernel": 2}, {"kernel": (3, 2), "stride": (1, 2), "padding": (1, 0)}])
+def test_avg_pool_and_its_gradient(backend, options):
+    x = Tensor(array(1, (2, 3, 6, 7)), requires_grad=True)
+    y = AvgPool2d.apply(x, **options)
+    (high, wide), (up, left) = np.broadcast_to(options["kernel"], 2), options.get("padding", (0, 0))
+    down, right = options.get("stride", (high, wide))
+    padded, share = np.pad(x.numpy(), ((0, 0), (0, 0), (up, up), (left, left))), np.zeros((6 + 2 * up, 7 + 2 * left))
+    for i, j in np.ndindex(y.shape[2:]):
+        window = np.s_[i * down:i * down + high, j * right:j * right + wide]
+        np.testing.assert_allclose(y.numpy()[:, :, i, j], padded[:, :, *window].mean((2, 3)), atol=1e-6)
+        share[window] += 1 / (high * wide)
+    y.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), np.broadcast_to(share[up:up + 6, left:left + 7], x.shape), rtol=1e-6)
+    with pytest.raises(ShapeError, match=r"AvgPool2d takes images \(N, C, H, W\), got shape \(2, 3\)"):
+        AvgPool2d.apply(Tensor(array(1, (2, 3))), **options)
+
+
+def channels(x, weight, bias, mean=None, var=None):
+    """Batch norm in float64."""
+    mean, var = (x.mean((0, 2, 3)), x.var((0, 2, 3))) if mean is None else (mean, var)
+    mean, var, weight, bias = (np.reshape(v, (-1, 1, 1)) for v in (mean, var, weight, bias))
+    return (x - mean) / np.sqrt(var + 1e-5) * weight + bias
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_and_its_gradients(backend, training):
+    operands = [array(1, (4, 3, 5, 6)), array(2, (3,)), array(3, (3,))]
+    running = [array(4, (3,)), np.abs(array(5, (3,))) + 1]
+    before = [r.copy() for r in running]
+    tensors = [Tensor(x, requires_grad=True) for x in operands]
+    y = BatchNorm2d.apply(*tensors, running=running, training=training, momentum=0.25)
+    exact, fixed = [x.astype(np.float64) for x in operands], () if training else before
+    np.testing.assert_allclose(y.numpy(), channels(*exact, *fixed), rtol=1e-4, atol=1e-5)
+    moved = [0.75 * before[0] + 0.25 * exact[0].mean((0, 2, 3)), 0.75 * before[1] + 0.25 * exact[0].var((0, 2, 3), ddof=1)]
+    for got, wanted in zip(running, moved if training else before, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5)
+    grad = array(6, y.shape)
+    for array_in_use in running:
+        array_in_use[:] = 7                    # what the backward pass needs is its own
+    y.backward(grad)
+    for k, tensor in enumerate(tensors):
+        towards = array(7 + k, tensor.shape)
+        slope = inner(grad, differences(lambda v, k=k: channels(*exact[:k], v, *exact[k + 1:], *fixed), exact[k], towards))
+        assert inner(tensor.grad.numpy(), towards) == pytest.approx(slope, rel=1e-3, abs=1e-2)
+
+
+def test_batch_norm_of_what_does_not_fit(backend):
+    x, weight = Tensor(array(1, (2, 3, 2, 2))), Tensor(array(2, (3,)))
+    with pytest.raises(ShapeError, match=r"takes x \(N, C, H, W\), weight and bias \(C,\); got \(2, 3, 2, 2\), \(3,\) and \(2,\)"):
+        BatchNorm2d.apply(x, weight, Tensor(array(3, (2,))))
+    with pytest.raises(ValueError, match="a variance wants two numbers or more a channel"):
+        BatchNorm2d.apply(Tensor(array(1, (1, 3, 1, 1))), weight, weight)
+    with pytest.raises(ValueError, match="the mean and variance to use are to be given as running"):
+        BatchNorm2d.apply(x, weight, weight, training=False)
+    with pytest.raises(ShapeError, match=r"running is a pair of float32 arrays of shape \(3,\), got"):
+        BatchNorm2d.apply(x, weight, weight, running=[np.zeros(3), np.ones(3)])
+    with pytest.raises(DTypeError, match="BatchNorm2d takes float32 or float16, got float64"):
+        BatchNorm2d.apply(*(Tensor(v.numpy().astype(np.float64)) for v in (x, weight, weight)))

@@ -12,6 +12,7 @@ from tinytorch._ext._reference.gemm import gemm
 from tinytorch._ext._reference.optim import adam_step, sgd_step
 from tinytorch._ext._reference.pool import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
 from tinytorch._ext._reference.probe import multiply_add, triad
+from tinytorch._ext._reference.quant import gemm_int8, gemv_int4, gemv_int8
 from tinytorch._ext._reference.rows import (
     activate,
     activate_backward,
@@ -47,6 +48,9 @@ __all__ = [
     "cross_entropy",
     "gather",
     "gemm",
+    "gemm_int8",
+    "gemv_int4",
+    "gemv_int8",
     "layer_norm",
     "layer_norm_backward",
     "log_softmax",
