@@ -10,9 +10,10 @@ _STUDENT = {
     "answer": "answers.answer",
     "locked": "answers.predict", "predict": "answers.predict", "reveal": "answers.predict",
     "variant": "answers.identity",
-    "explore": "labs.explore", "pick": "labs.explore", "slider": "labs.explore",
+    "measure": "labs.measure", "explore": "labs.explore", "pick": "labs.explore", "slider": "labs.explore",
     "choose": "labs.tracks", "ledger": "labs.ledger", "scenario": "labs.tracks",
-    "Key": "answers.keys", "Mistake": "answers.keys",
+    "decided": "labs.decision", "decision": "labs.decision",
+    "Decision": "answers.keys", "Key": "answers.keys", "Mistake": "answers.keys",
 }
 __all__ = sorted(_STUDENT)
 

@@ -1,6 +1,6 @@
 """What a number answer is held against. Authors build these in `key` cells; they never reach a student's notebook."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -10,6 +10,18 @@ class Mistake:
     value: float
     credit: float
     why: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What binds, as the model of the lab says it; what else may be named; a sentence for each wrong name that has one.
+
+    binding comes from `.why().binding` of a result, or from comparing terms of one: never typed.
+    """
+
+    binding: str
+    options: tuple
+    wrong: dict = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -224,7 +224,7 @@ def show(ns, source, _message):
 
 
 class Recorder:
-    """Listens to check, answer and locked in a graded cell. Holds inputs and what came out, never what should have."""
+    """Listens to check, answer, decided and locked in a graded cell. Holds inputs and what came out, never what should have."""
 
     def __init__(self, hidden, ordinal):
         self.hidden, self.ordinal = hidden, ordinal
@@ -249,6 +249,17 @@ class Recorder:
         self.record = {"answer": name, "text": str(plain)[:200] if plain is not None else None}
         if plain is None and text is not None:
             self.record["failed"] = f"a {type(text).__name__} is no answer"
+
+    def decided(self, name, made):
+        from mlsysbook.labs.decision import FIELDS
+
+        if type(made) is not dict or not all(type(k) is str for k in made):
+            self.record = {"decided": name, "failed": f"a {type(made).__name__} is no decision"}
+            return
+        plain = {k: made.get(k) for k in FIELDS}
+        texts = {k: v[:2000] if type(v) is str else None for k, v in plain.items() if k != "evidence"}
+        named = plain["evidence"] if type(plain["evidence"]) in (tuple, list) else ()
+        self.record = {"decided": name, "fields": texts | {"evidence": [e[:100] for e in named[:20] if type(e) is str]}}
 
     def predict(self, name, text, low, high):
         return True
@@ -311,7 +322,7 @@ def main(worker=Worker):
         __import__(name)
     import mlsysbook
 
-    STUDENT_API.update({name: getattr(mlsysbook, name) for name in ("answer", "case", "check", "locked", "prop")})
+    STUDENT_API.update({name: getattr(mlsysbook, name) for name in ("answer", "case", "check", "decided", "locked", "prop")})
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [p for p in sys.path if p != here] + [os.getcwd()]    # last: nothing beside the notebook stands in for a library
     limit(job)

@@ -45,8 +45,9 @@ def _expand(cell):
         yield _code(cell.text, _id(cell), solution=True)
     elif cell.kind == "check":
         yield _code(cell.text, f"check-{cell.name}", grade=True, locked=True, points=cell.points)
-    elif cell.kind in ("answer", "predict"):
-        verb, more = ("answer", f", {cell.name}") if cell.kind == "answer" else ("locked", "")
+    elif cell.kind in ("answer", "predict", "decision"):
+        verb = {"answer": "answer", "predict": "locked", "decision": "decided"}[cell.kind]
+        more = "" if cell.kind == "predict" else f", {cell.name}"
         yield _code(cell.text, f"write-{cell.name}", solution=True)
         yield _code(f'from mlsysbook import {verb}\n\n{verb}("{cell.name}"{more})', f"{cell.kind}-{cell.name}", grade=True, locked=True,
                     points=cell.points)
@@ -86,8 +87,10 @@ def sidecar(reference):
     a = reference.assignment
     units = {name: reference.unit(name) for name in reference.keys}
     units |= {c.name: c.unit for c in reference.cells if c.kind == "predict" and c.unit}
+    answers = [c.name for c in reference.cells if c.kind == "answer"]
+    decisions = {name: {"options": list(reference.options(name)), "evidence": answers} for name in reference.rulings}
     exports = {"exports": {"to": a.exports, "cells": [_id(c) for c in reference.cells if c.export]}} if a.exports else {}
-    return exports | {
+    return exports | ({"decisions": decisions} if decisions else {}) | {
         "course": reference.course, "assignment": a.id, "notebook": a.notebook, "title": a.title, "points": a.points,
         "wanted": {n: [_rounded(o) for o in reference.outcomes(n, s.cases)] for n, s in reference.checks.items()},
         "units": units, "variants": reference.pool,
@@ -128,6 +131,7 @@ def validate(reference, nb):
     if total != reference.assignment.points:
         raise SourceError(path, 1, f"cells add up to {total:g} points, course.yml says {reference.assignment.points:g}")
     _check_answers(reference)
+    _check_decisions(reference)
     for name in reference.checks:
         _check_hidden(reference, name)
     text = {line.strip() for c in nb.cells for line in c.source.split("\n")}
@@ -151,6 +155,18 @@ def _check_answers(reference):
             raise cell.error(f"its solution is not readable: {error}") from None
         if key.grade(value)[0] != 1.0:
             raise cell.error(f"its solution {text!r} does not agree with its key, {key.value:g} {key.unit}")
+
+
+def _check_decisions(reference):
+    from ..labs.decision import incomplete
+
+    asked = [c.name for c in reference.cells if c.kind == "answer"]
+    for name, made in reference.decisions.items():
+        ruling, cell = reference.ruling(name, reference.pool[0] if reference.pool else {}), reference.cell("decision", name)
+        if wrong := incomplete(made, ruling.options, asked):
+            raise cell.error(f"its solution is no decision: {wrong}")
+        if made["binding"] != ruling.binding:
+            raise cell.error(f"its solution names {made['binding']!r}, its key {ruling.binding!r}")
 
 
 def _check_hidden(reference, name):

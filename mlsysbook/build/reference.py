@@ -13,7 +13,7 @@ from io import StringIO
 
 from ..answers import identity, mode
 from ..answers.check import WORKED, run_case
-from ..answers.keys import Key, Mistake
+from ..answers.keys import Decision, Key, Mistake
 from ..errors import SourceError
 from ..labs import tracks
 from .source import grade_ids, read
@@ -42,6 +42,8 @@ class Reference:
     keys: dict = field(default_factory=dict)
     answers: dict = field(default_factory=dict)
     predictions: dict = field(default_factory=dict)
+    rulings: dict = field(default_factory=dict)
+    decisions: dict = field(default_factory=dict)
     pool: list = field(default_factory=list)
     tracks: tuple = ()
     course: str = ""
@@ -72,17 +74,43 @@ class Reference:
     def snapshot(self):
         """What the keys are now -> {answer: [[value, value of each mistake, ...] for each variant]}, JSON data."""
         with apart(self.modules):
-            return {name: [[key.value, *(m.value for m in key.mistakes)] for key in (self._key(name, v) for v in self.pool or [{}])]
+            ruled = {name: [self._ruling(name, v).binding for v in self.pool or [{}]] for name in self.rulings}
+            return ruled | {name: [[key.value, *(m.value for m in key.mistakes)] for key in (self._key(name, v) for v in self.pool or [{}])]
                     for name in self.keys}
 
     def _as_released(self, made, name, v):
         """The key with the values of the release: the library may know better figures since, and students had the old ones."""
         rows = self.released[name]
-        i = next((i for i, w in enumerate(self.pool) if w is v or w == v), 0)
-        value, *wrong = rows[i]
+        value, *wrong = rows[self._row(v)]
         if len(wrong) != len(made.mistakes):
             raise self.cell("key", name).error("has other mistakes than when it was released; release it again with --force")
         return replace(made, value=value, mistakes=tuple(replace(m, value=x) for m, x in zip(made.mistakes, wrong, strict=True)))
+
+    def ruling(self, name, v):
+        """The Decision that is the key of decision `name` for variant v. What binds is what bound at the release."""
+        with apart(self.modules):
+            made = self._ruling(name, v)
+        return replace(made, binding=self.released[name][self._row(v)]) if name in self.released else made
+
+    def options(self, name):
+        """What may be named as binding in decision `name`: the same for all variants, so that the cell can list it."""
+        with apart(self.modules):
+            found = {tuple(self._ruling(name, v).options) for v in self.pool or [{}]}
+        if len(found) != 1:
+            raise self.cell("key", name).error("has other options for other variants; one list must serve all of them")
+        return found.pop()
+
+    def _ruling(self, name, v):
+        made, cell = self.rulings[name](v), self.cell("key", name)
+        if not isinstance(made, Decision):
+            raise cell.error(f"key(v) of a decision must return a Decision, got {type(made).__name__}")
+        for named in (made.binding, *made.wrong):
+            if named not in made.options or named == made.binding and named in made.wrong:
+                raise cell.error(f"names {named!r} among its wrong or binding limits; options are {', '.join(made.options)}")
+        return made
+
+    def _row(self, v):
+        return next((i for i, w in enumerate(self.pool) if w is v or w == v), 0)
 
     def unit(self, name):
         """The unit of answer `name`, which is that of all variants."""
@@ -136,6 +164,9 @@ class _Collector:
 
     def answer(self, name, text):
         self.reference.answers[name] = text
+
+    def decided(self, name, made):
+        raise LookupError("decided() is called in the cell that `mlsys build` adds; here, assign decision(...)")
 
     def predict(self, name, text, low, high):
         self.reference.predictions[name] = (text, low, high)
@@ -205,7 +236,7 @@ def load(course, assignment, author=None, pool=None):
     released; without it they are drawn anew, which a later template or library may do otherwise.
     """
     ref = Reference(assignment, read(author or assignment.author_source), pool=pool or [], course=course.id)
-    ns = {"__name__": "__main__", "Key": Key, "Mistake": Mistake}
+    ns = {"__name__": "__main__", "Decision": Decision, "Key": Key, "Mistake": Mistake}
     with quiet(_Collector(ref)), apart(ref.modules):
         for cell in ref.cells:
             if cell.kind in ("markdown", "rubric", "show"):
@@ -216,9 +247,12 @@ def load(course, assignment, author=None, pool=None):
             elif cell.kind == "hidden":
                 ref.hidden[cell.name] = _take(cell, ns, "cases")
             elif cell.kind == "key":
-                ref.keys[cell.name] = _take(cell, ns, "key")
+                ruled = any(c.kind == "decision" and c.name == cell.name for c in ref.cells)
+                (ref.rulings if ruled else ref.keys)[cell.name] = _take(cell, ns, "key")
             elif cell.kind == "answer":
                 ref.answers[cell.name] = _take(cell, ns, cell.name)
+            elif cell.kind == "decision":
+                ref.decisions[cell.name] = _take(cell, ns, cell.name)
             elif cell.kind == "check":
                 spec = ref.checks.get(cell.name)
                 if spec is None:

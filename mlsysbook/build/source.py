@@ -20,11 +20,12 @@ KINDS = {
     "answer": {"answer", "points"},
     "key": {"key"},
     "predict": {"predict", "points", "unit"},
+    "decision": {"decision", "points"},
     "rubric": {"rubric", "points"},
 }
 TITLES = ("show", "variants")           # kinds without a name
 INSTRUCTOR = ("hidden", "key", "variants")
-GRADED = ("check", "answer", "predict", "rubric")
+GRADED = ("check", "answer", "predict", "decision", "rubric")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _MARKER = re.compile(r"^# %%")
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
@@ -124,11 +125,11 @@ def _cell(c, line, path):
 
 def _check_regions(cell):
     marks = [t.strip() for t in cell.text.split("\n") if t.strip() in (BEGIN, END)]
-    if cell.kind in ("solution", "answer", "predict"):
+    if cell.kind in ("solution", "answer", "predict", "decision"):
         if marks != [BEGIN, END] * (len(marks) // 2) or not marks:
             raise cell.error(f"wants a region between `{BEGIN}` and `{END}`")
     elif marks:
-        raise cell.error(f"has a `{marks[0]}`; only solution, answer and predict cells are stripped")
+        raise cell.error(f"has a `{marks[0]}`; only solution, answer, predict and decision cells are stripped")
     if cell.kind == "rubric" and (BEGIN_SCHEME not in cell.text or END_SCHEME not in cell.text):
         raise cell.error(f"wants a mark scheme between `{BEGIN_SCHEME}` and `{END_SCHEME}`")
 
@@ -153,13 +154,19 @@ def _check_names(cells):
             raise c.error(f"covers {lost[0]!r}, which is no solution of this source")
         if c.name not in get("hidden"):
             raise c.error(f"has no hidden cases; add a cell hidden={c.name!r}")
-    for kind, partners in (("hidden", ("check",)), ("key", ("answer", "predict"))):
+    for kind, partners in (("hidden", ("check",)), ("key", ("answer", "predict", "decision"))):
         for c in get(kind).values():
             if not any(c.name in get(partner) for partner in partners):
                 raise c.error(f"there is no {' or '.join(partners)} of that name")
-    for c in get("answer").values():
-        if c.name not in get("key"):
-            raise c.error(f"has no key; add a cell key={c.name!r}")
+    for kind in ("answer", "decision"):
+        for c in get(kind).values():
+            if c.name not in get("key"):
+                raise c.error(f"has no key; add a cell key={c.name!r}")
+    for c in get("decision").values():
+        if c.name in get("answer") or c.name in get("predict"):
+            raise c.error("shares its name with an answer or a prediction, and a key has one of them")
+        if len(get("answer")) < 3:
+            raise c.error(f"wants three answers as evidence; this source asks for {len(get('answer'))}")
     if sum(c.kind == "variants" for c in cells) > 1:
         raise next(c for c in cells if c.kind == "variants").error("there is more than one variants cell")
 

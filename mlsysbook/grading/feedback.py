@@ -25,7 +25,7 @@ from .deadlines import show
 from .inert import Inert, markdown, visible
 
 TEMPLATES = Path(__file__).parent / "templates"
-_KINDS = {"check": "code", "answer": "number", "predict": "prediction", "rubric": "text"}
+_KINDS = {"check": "code", "answer": "number", "predict": "prediction", "decision": "decision", "rubric": "text"}
 # What a student is told about their own submission. How an attempt to cheat was noticed is for the instructor.
 _TOLD = {"limit", "damaged", "timestamp"}
 

@@ -20,6 +20,7 @@ from ..answers import identity, predict
 from ..answers.answer import AnswerUnreadable, read
 from ..answers.check import WORKED, verdict
 from ..labs import tracks
+from ..labs.decision import EVIDENCE, TEXTS, WORDS
 from .reach import forbidden
 
 JUDGE_SECONDS = 20                      # for the results of one check
@@ -222,6 +223,40 @@ def _same_answer(ref, name, value, v, roster, student):
         return []
     own = identity.normal(student)
     return [s for s in roster if identity.normal(s) != own and ref.variant(s) in answered][:3]
+
+
+def judge_decision(ref, gid, cell, record, why, student, items, given="", track=None):
+    """A decision: half for the limit that binds, a third for the answers it rests on, the rest for the sentences.
+
+    items: what the student's items earned so far; evidence counts where that answer is right. given: text of the assignment, whose
+    sentences are nobody's own. What the sentences say is for a person to read: here they only have to be there.
+    """
+    record = record or {}
+    fields = record.get("fields")
+    if record.get("decided") != cell.name or type(fields) is not dict:
+        said = "no decision" if record.get("failed") or record else why or "no decision"
+        return item(gid, cell, 0.0, said)
+    ruling = ref.ruling(cell.name, ref.variant(student, track))
+    named = fields.get("binding") if type(fields.get("binding")) is str else ""
+    bound = named == ruling.binding
+    mistake = None if bound else ruling.wrong.get(named)
+    right = {i["name"] for i in items if i["kind"] == "answer" and i["points"] and i["score"] == i["points"]}
+    evidence = fields.get("evidence") if type(fields.get("evidence")) is list else []
+    shown = len({e for e in evidence if type(e) is str and e in right} if len(evidence) <= EVIDENCE else ())
+    theirs = [_words(fields.get(k)) for k in TEXTS]
+    prompt = " " + " ".join(_words(given)) + " "
+    written = sum(len(t) >= WORDS and theirs.count(t) == 1 and f" {' '.join(t)} " not in prompt for t in theirs)
+    share = bound / 2 + shown / EVIDENCE / 3 + written / len(TEXTS) / 6
+    other = mistake or ("another limit binds" if named in ruling.options else "no limit is named")
+    notes = ["the limit is the one that binds" if bound else other.rstrip("."), f"{shown} of {EVIDENCE} answers named are right",
+             f"{written} of {len(TEXTS)} sentences are there"]
+    behaviours = {"names the limit that binds": bound, "rests on answers that are right": shown == EVIDENCE,
+                  "claim, alternative and risk are there": written == len(TEXTS)}
+    return item(gid, cell, round(cell.points * share, 2), "; ".join(notes), behaviours=behaviours, mistake=mistake)
+
+
+def _words(text):
+    return re.findall(r"\w+", text[:200_000].lower()) if type(text) is str else []
 
 
 def open_log(ref, log, student):

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import tempfile
 import time
 import traceback
@@ -22,6 +23,7 @@ from .suspicious import suspicious
 from .vet import NO_ANSWER, copy_files, read_file, vet
 
 MAX_LOG = 1 << 20
+REGION = re.compile(r"[ \t]*### BEGIN SOLUTION\n.*?### END SOLUTION", re.DOTALL)
 
 
 @functools.lru_cache(maxsize=32)
@@ -109,6 +111,10 @@ def grade_submission(root, name, student, folder, *, secret, library, source=Non
             made, more = judge.judge_answer(ref, gid, cell, record, note or why, student, roster, earlier, track)
             if made["value"] is not None:
                 earlier[cell.name] = made["value"]
+        elif cell.kind == "decision":
+            text = "\n".join(c.source for c in official.cells if c.metadata.get("nbgrader", {}).get("grade_id") != f"write-{cell.name}")
+            released = REGION.sub("", next(c.source for c in official.cells if c.id == f"write-{cell.name}"))
+            made, more = judge.judge_decision(ref, gid, cell, record, note or why, student, items, text + "\n" + released, track), []
         elif cell.kind == "predict":
             made, more = judge.judge_prediction(ref, gid, cell, log, why, student)
         else:

@@ -59,7 +59,7 @@ def test_cells_have_kind_name_points_and_line(tmp_path):
     ("# %% show\n", '# %% answer="n" points=1\nn = 1\n', 21, "region"),
     ("# %% show\n", '# %% [markdown] rubric="why" points=1\n# why?\n', 21, "mark scheme"),
     ("# %% show\n", '# %% check="double" points=3\n', 21, "defined twice; first on line 14"),
-    ("# %% show\n", '# %% key="n"\n', 21, "there is no answer or predict of that name"),
+    ("# %% show\n", '# %% key="n"\n', 21, "there is no answer or predict or decision of that name"),
 ])
 def test_a_broken_source_is_an_error_at_its_line(tmp_path, old, new, line, says):
     assert old in GOOD

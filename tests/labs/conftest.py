@@ -11,7 +11,7 @@ from tests.labs import lab as text
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):
     """(course, assignment) of the small lab."""
-    return text.make(tmp_path_factory.mktemp("lab"))
+    return text.make(tmp_path_factory.mktemp("lab"), text.SOURCE.replace("answer,", "answer, decision,") + text.DECISION, 11)
 
 
 @pytest.fixture(autouse=True)

@@ -66,6 +66,35 @@ def key(v):
     return Key(here.of(v["track"]).si("service"), "s", tol=0.001)
 '''
 
+DECISION = '''
+# %% answer="gaps" points=1
+gaps = ""
+### BEGIN SOLUTION
+gaps = f"{1 / mine['arrivals']:.9g} s"
+### END SOLUTION
+
+# %% key="gaps"
+def key(v):
+    return Key(1 / v["arrivals"], "s", tol=0.001)
+
+# %% decision="plan" points=4
+# plan = decision(claim="...", binding="...", evidence=("...", "...", "..."), rejected="...", risk="...")
+### BEGIN SOLUTION
+plan = decision(
+    claim="One more server halves the load of each",
+    binding="arrivals",
+    evidence=("load", "work", "gaps"),
+    rejected="A faster clock alone would heat it",
+    risk="Requests may come in bursts after all",
+)
+### END SOLUTION
+
+# %% key="plan"
+def key(v):
+    return Decision("arrivals", ("arrivals", "service", "memory"), {"service": "The service time is fixed by the chip."})
+'''
+
+
 def make(root, source=SOURCE, points=6):
     """Write the course into `root` and build it -> (course, assignment)."""
     from mlsysbook import catalogue

@@ -103,7 +103,7 @@ def test_without_a_kernel_it_is_text_and_a_picture(wall):
 
 
 def test_importing_the_student_side_is_light():
-    code = ("import sys; from mlsysbook import explore, ledger, pick, scenario, slider; "
+    code = ("import sys; from mlsysbook import decision, explore, ledger, measure, pick, scenario, slider; "
             "explore(lambda n: n, {'n': slider(1, 3, start=1)}).at(); print(sorted({'ipywidgets', 'matplotlib', 'IPython'} & set(sys.modules)))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr

@@ -71,6 +71,21 @@ def test_an_empty_notebook_has_none(built, grade):
     assert record["score"] == 0 and set(points(record).values()) == {0.0}
 
 
+def test_a_decision_is_judged_with_the_answers_of_its_submission(built, grade):
+    drawn, _ = drawn_and_other()
+    record = grade(log=perfect(built, drawn), change=lambda s: s.replace("{here.si('service'):.9g} s", "1e9 s").replace(
+        'binding="arrivals"', 'binding="service"').replace("A faster clock alone would heat it", "Sounds come to a chip."))
+    assert points(record)["work"] == 0 and points(record)["plan"] == pytest.approx(4 * (2 / 9 + 2 / 18), abs=0.01)
+    assert "The service time is fixed" in next(i["note"] for i in record["items"] if i["name"] == "plan")
+
+
+@pytest.mark.parametrize("source", ["plan = ''", "plan = decision", "plan = {1: 2}", "class D(dict): pass\nplan = D(claim='a b c d')",
+                                    "plan = dict(claim=open, binding=7, evidence=7)", "plan = dict(evidence=[['load'] * 3])"])
+def test_what_is_no_decision_is_nothing_with_a_reason(grade, source):
+    made = next(i for i in grade(change=lambda s: source if s.startswith("# plan =") else s)["items"] if i["name"] == "plan")
+    assert made["score"] == 0 and made["note"]
+
+
 def test_without_a_log_the_track_is_the_lot_and_the_prediction_is_missing(grade):
     record = grade()
     assert points(record)["load"] == 2 and points(record)["wait"] == 0
