@@ -6,12 +6,13 @@
  * from which backward makes the probabilities of any block again;
  * (b) q, k and v are read where they lie, strided, for instance side by side in one packed projection: a head's keys and
  * values are copied once, into blocks of the orders that the products read, and shared by all queries of their group;
- * (c) each product is a sum over the leading axis of both factors, C[m][n] += sum_k A[k][m] B[k][n], in tiles of C that stay
- * in registers. Columns are padded with zeros to whole vectors, so that no tile has an edge in its inner loop;
+ * (c) each product C += A B is computed in tiles of C that stay in registers: a row of B is read as vectors, A one number at a
+ * time, in either order, so that only one factor may have to be transposed. Columns are padded with zeros to whole vectors,
+ * so that no tile has an edge in its inner loop;
  * (d) under a causal mask query i sees keys j <= i + d inside a block, with d from the block's place. Tiles on the wrong side
  * are never computed: that saves half of each block on the diagonal, a third of all work at 128 tokens. What a tile holds
  * beyond the diagonal has weight 0, and 0 times NaN or infinity among the values is NaN, as in NumPy;
- * (e) exponentials are powers of two: the factor log2(e) is folded into q, along with 1 / sqrt(D);
+ * (e) exponentials are powers of two: one factor stands for 1 / sqrt(D) and for log2(e);
  * (f) one head's keys and values belong to one thread, so results do not depend on the number of threads;
  * (g) decoding has one query a head and is bound by reading the cache: a group's queries share each key that is read. The
  * cache is a list of pages, in any order (Kwon et al. 2023); a contiguous one is a page for each sequence. */
@@ -23,6 +24,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "transpose.h"
 
 #define BLOCK 64
 #define LOG2_E 1.44269504f
@@ -144,7 +147,7 @@ static int tt_attention_decode(const tt_attention *s, const float *q, tt_heads k
 #undef ROWS
 #define ROWS (TT_VECTOR == 64 ? 8 : 4)
 
-/* One tile, ROWS x vectors: c = A' B, added to what is there if `add`. A(r, k) is at a + r * a_row + k * a_step. Inlined
+/* One tile, ROWS x vectors: c = A B, added to what is there if `add`. A(r, k) is at a + r * a_row + k * a_step. Inlined
  * with constants for vectors, add, and one of the two steps of A. */
 static inline __attribute__((always_inline)) void TT(tile)(
     ptrdiff_t depth, const float *a, ptrdiff_t a_row, ptrdiff_t a_step, const float *b, ptrdiff_t b_step, float *c, ptrdiff_t c_row,
@@ -178,19 +181,21 @@ static inline __attribute__((always_inline)) void TT(strip)(
         TT(tile)(depth, a, a_row, a_step, b + n, b_step, c + n, c_row, 1, add);
 }
 
-/* s (queries x keys) = qt' kt: row i needs columns up to i + d. */
-static void TT(scores)(ptrdiff_t queries, ptrdiff_t keys, ptrdiff_t width, const float *qt, const float *kt, float *s, ptrdiff_t d) {
+/* s (queries x keys) = q kt: row i needs columns up to i + d. */
+static void TT(scores)(ptrdiff_t queries, ptrdiff_t keys, ptrdiff_t width, ptrdiff_t padded, const float *q, const float *kt, float *s,
+                       ptrdiff_t d) {
     for (ptrdiff_t i = 0; i < queries; i += ROWS) {
         ptrdiff_t end = tt_whole(tt_most(tt_least(keys, i + ROWS + d), 0), TT_LANES);
-        TT(strip)(0, end, width, qt + i, 1, BLOCK, kt, BLOCK, s + i * BLOCK, BLOCK, 0);
+        TT(strip)(0, end, width, q + i * padded, padded, 1, kt, BLOCK, s + i * BLOCK, BLOCK, 0);
     }
 }
 
-/* s (keys x queries) = kt' qt: row j needs columns from j - d on. */
-static void TT(scores_by_key)(ptrdiff_t keys, ptrdiff_t queries, ptrdiff_t width, const float *kt, const float *qt, float *s, ptrdiff_t d) {
+/* s (keys x queries) = k qt: row j needs columns from j - d on. */
+static void TT(scores_by_key)(ptrdiff_t keys, ptrdiff_t queries, ptrdiff_t width, ptrdiff_t padded, const float *k, const float *qt,
+                              float *s, ptrdiff_t d) {
     for (ptrdiff_t j = 0; j < keys; j += ROWS) {
         ptrdiff_t first = tt_most(j - d, 0) / TT_LANES * TT_LANES;
-        TT(strip)(first, tt_whole(queries, TT_LANES), width, kt + j, 1, BLOCK, qt, BLOCK, s + j * BLOCK, BLOCK, 0);
+        TT(strip)(first, tt_whole(queries, TT_LANES), width, k + j * padded, padded, 1, qt, BLOCK, s + j * BLOCK, BLOCK, 0);
     }
 }
 
@@ -223,10 +228,11 @@ static void TT(load_rows)(const float *x, ptrdiff_t step, ptrdiff_t rows, ptrdif
     }
 }
 
-/* The transpose (width, BLOCK) of a padded block, times factor. */
-static void TT(transpose)(const float *block, ptrdiff_t width, ptrdiff_t padded, float factor, float *to) {
-    for (ptrdiff_t d = 0; d < width; d++)
-        for (ptrdiff_t i = 0; i < BLOCK; i++) to[d * BLOCK + i] = block[i * padded + d] * factor;
+/* The transpose (padded, BLOCK) of a block of rows; padded is a multiple of 4. */
+static void TT(transpose)(const float *block, ptrdiff_t padded, float *to) {
+    for (ptrdiff_t i = 0; i < BLOCK; i += 4)
+        for (ptrdiff_t d = 0; d < padded; d += 4)
+            transpose_block_u32((const char *)(block + i * padded + d), padded * 4, (char *)(to + d * BLOCK + i), BLOCK * 4);
 }
 
 /* Rows of a padded block, each times a factor of its own, to where they belong. */
@@ -260,9 +266,9 @@ static inline float TT(exp2f)(float x) {
     return p * scale;
 }
 
-/* One block of scores, a column for each query, becomes weights 2^(s - maximum). peak and total are the running maximum and
- * sum of each query; shrink is what its results so far are to be multiplied with. */
-static void TT(soften)(float *restrict s, ptrdiff_t keys, ptrdiff_t d, float *restrict peak, float *restrict total,
+/* One block of scores, a column for each query, becomes weights e^(s / sqrt(D)) over that of the largest score so far: peak.
+ * total is the running sum of each query; shrink is what its results so far are to be multiplied with. */
+static void TT(soften)(float *restrict s, ptrdiff_t keys, ptrdiff_t d, float factor, float *restrict peak, float *restrict total,
                        float *restrict shrink) {
     float top[BLOCK];
     for (ptrdiff_t j = 0; j < keys; j++)
@@ -273,14 +279,14 @@ static void TT(soften)(float *restrict s, ptrdiff_t keys, ptrdiff_t d, float *re
         for (ptrdiff_t i = 0; i < BLOCK; i++) top[i] = s[j * BLOCK + i] > top[i] ? s[j * BLOCK + i] : top[i];
 #pragma omp simd
     for (ptrdiff_t i = 0; i < BLOCK; i++) {
-        shrink[i] = TT(exp2f)(peak[i] - top[i]);
+        shrink[i] = TT(exp2f)((peak[i] - top[i]) * factor);
         total[i] *= shrink[i];
         peak[i] = top[i];
     }
     for (ptrdiff_t j = 0; j < keys; j++)
 #pragma omp simd
         for (ptrdiff_t i = 0; i < BLOCK; i++) {
-            float p = TT(exp2f)(s[j * BLOCK + i] - top[i]);
+            float p = TT(exp2f)((s[j * BLOCK + i] - top[i]) * factor);
             s[j * BLOCK + i] = p;
             total[i] += p;
         }
@@ -289,7 +295,7 @@ static void TT(soften)(float *restrict s, ptrdiff_t keys, ptrdiff_t d, float *re
 /* Floats that one thread needs. */
 static ptrdiff_t TT(attention_scratch)(const tt_attention *s, int backward) {
     ptrdiff_t padded = tt_whole(s->width, TT_LANES), all = tt_whole(s->keys, BLOCK) * padded, one = BLOCK * padded;
-    return backward ? 5 * all + 5 * one + 2 * BLOCK * BLOCK : 2 * all + 2 * one + BLOCK * BLOCK;
+    return backward ? 5 * all + 3 * one + 2 * BLOCK * BLOCK : 2 * all + 2 * one + BLOCK * BLOCK;
 }
 
 /* All queries of the group that shares one head of keys and values; unit counts these heads through the batch. */
@@ -297,47 +303,46 @@ static void TT(attention_forward_head)(const tt_attention *s, tt_heads q, tt_hea
                                        ptrdiff_t unit, float *scratch) {
     ptrdiff_t b = unit / s->kv_heads, g = unit % s->kv_heads, group = s->heads / s->kv_heads;
     ptrdiff_t width = s->width, padded = tt_whole(width, TT_LANES), one = BLOCK * padded, all = tt_whole(s->keys, BLOCK) * padded;
-    float *kt = scratch, *values = kt + all, *qt = values + all, *sum = qt + one, *p = sum + one;
+    float *rows_k = scratch, *rows_v = rows_k + all, *qt = rows_v + all, *sum = qt + one, *p = sum + one;
     float peak[BLOCK], total[BLOCK], shrink[BLOCK], factor = LOG2_E / sqrtf((float)width);
 
     for (ptrdiff_t key = 0; key < s->keys; key += BLOCK) {
-        ptrdiff_t rows = tt_least(BLOCK, s->keys - key);
-        TT(load_rows)(tt_place(k, b, key, g), k.row, rows, width, padded, sum);
-        TT(transpose)(sum, width, padded, 1.0f, kt + key * padded);
-        TT(load_rows)(tt_place(v, b, key, g), v.row, rows, width, padded, values + key * padded);
+        ptrdiff_t rows = tt_least(BLOCK, s->keys - key), at = key * padded;
+        TT(load_rows)(tt_place(k, b, key, g), k.row, rows, width, padded, rows_k + at);
+        TT(load_rows)(tt_place(v, b, key, g), v.row, rows, width, padded, rows_v + at);
     }
     for (ptrdiff_t h = g * group; h < (g + 1) * group; h++)
         for (ptrdiff_t query = 0; query < s->queries; query += BLOCK) {
             ptrdiff_t rows = tt_least(BLOCK, s->queries - query), visible = tt_visible(s, query);
             TT(load_rows)(tt_place(q, b, query, h), q.row, rows, width, padded, sum);
-            TT(transpose)(sum, width, padded, factor, qt);
+            TT(transpose)(sum, padded, qt);
             memset(sum, 0, (size_t)one * sizeof(float));
             for (ptrdiff_t i = 0; i < BLOCK; i++) peak[i] = -INFINITY, total[i] = 0;
             for (ptrdiff_t key = 0; key < visible; key += BLOCK) {
-                ptrdiff_t keys = tt_least(BLOCK, s->keys - key), d = tt_diagonal(s, query, key);
-                TT(scores_by_key)(keys, rows, width, kt + key * padded, qt, p, d);
-                TT(soften)(p, keys, d, peak, total, shrink);
+                ptrdiff_t keys = tt_least(BLOCK, s->keys - key), d = tt_diagonal(s, query, key), at = key * padded;
+                TT(scores_by_key)(keys, rows, width, padded, rows_k + at, qt, p, d);
+                TT(soften)(p, keys, d, factor, peak, total, shrink);
                 if (key) TT(store_rows)(sum, rows, padded, padded, shrink, sum, padded);
-                TT(mix)(rows, keys, padded, p, values + key * padded, sum, d);
+                TT(mix)(rows, keys, padded, p, rows_v + at, sum, d);
             }
             for (ptrdiff_t i = 0; i < rows; i++) {
-                lse[(b * s->heads + h) * s->queries + query + i] = (peak[i] + log2f(total[i])) * LN_2;
+                lse[(b * s->heads + h) * s->queries + query + i] = peak[i] * (factor * LN_2) + logf(total[i]);
                 shrink[i] = 1.0f / total[i];
             }
             TT(store_rows)(sum, rows, width, padded, shrink, tt_place(out, b, query, h), out.row);
         }
 }
 
-/* One block of scores, a row for each query, becomes probabilities p, and the gradient dp for them that for the scores:
+/* One block of scores, a row for each query, becomes probabilities p, and the gradient dp for them that for s / sqrt(D):
  * p (dp - delta), where delta is the sum of p dp over all keys, which is that of out * grad over D. */
-static void TT(harden)(float *restrict p, float *restrict dp, ptrdiff_t queries, ptrdiff_t keys, ptrdiff_t d, const float *lse,
-                       const float *delta) {
+static void TT(harden)(float *restrict p, float *restrict dp, ptrdiff_t queries, ptrdiff_t keys, ptrdiff_t d, float factor,
+                       const float *lse, const float *delta) {
     for (ptrdiff_t i = 0; i < queries; i++) {
         float *restrict pi = p + i * BLOCK, *restrict di = dp + i * BLOCK, base = lse[i] * LOG2_E, less = delta[i];
         ptrdiff_t seen = tt_most(tt_least(keys, i + d + 1), 0);
 #pragma omp simd
         for (ptrdiff_t j = 0; j < seen; j++) {
-            pi[j] = TT(exp2f)(pi[j] - base);
+            pi[j] = TT(exp2f)(pi[j] * factor - base);
             di[j] = pi[j] * (di[j] - less);
         }
         for (ptrdiff_t j = seen; j < BLOCK; j++) pi[j] = di[j] = 0;
@@ -356,7 +361,7 @@ static void TT(attention_backward_head)(const tt_attention *s, tt_heads q, tt_he
     ptrdiff_t b = unit / s->kv_heads, g = unit % s->kv_heads, group = s->heads / s->kv_heads;
     ptrdiff_t width = s->width, padded = tt_whole(width, TT_LANES), one = BLOCK * padded, all = tt_whole(s->keys, BLOCK) * padded;
     float *kt = scratch, *vt = kt + all, *rows_k = vt + all, *sum_k = rows_k + all, *sum_v = sum_k + all;
-    float *rows_q = sum_v + all, *qt = rows_q + one, *rows_g = qt + one, *gt = rows_g + one, *sum_q = gt + one;
+    float *rows_q = sum_v + all, *rows_g = rows_q + one, *sum_q = rows_g + one;
     float *p = sum_q + one, *dp = p + BLOCK * BLOCK;
     float delta[BLOCK], one_each[BLOCK], scale_each[BLOCK], scale = 1.0f / sqrtf((float)width);
 
@@ -364,9 +369,9 @@ static void TT(attention_backward_head)(const tt_attention *s, tt_heads q, tt_he
     for (ptrdiff_t key = 0; key < s->keys; key += BLOCK) {
         ptrdiff_t rows = tt_least(BLOCK, s->keys - key), at = key * padded;
         TT(load_rows)(tt_place(v, b, key, g), v.row, rows, width, padded, rows_q);
-        TT(transpose)(rows_q, width, padded, 1.0f, vt + at);
+        TT(transpose)(rows_q, padded, vt + at);
         TT(load_rows)(tt_place(k, b, key, g), k.row, rows, width, padded, rows_k + at);
-        TT(transpose)(rows_k + at, width, padded, 1.0f, kt + at);
+        TT(transpose)(rows_k + at, padded, kt + at);
     }
     memset(sum_k, 0, (size_t)(2 * all) * sizeof(float));
     for (ptrdiff_t h = g * group; h < (g + 1) * group; h++)
@@ -374,16 +379,14 @@ static void TT(attention_backward_head)(const tt_attention *s, tt_heads q, tt_he
             ptrdiff_t rows = tt_least(BLOCK, s->queries - query), visible = tt_visible(s, query);
             const float *own_lse = lse + (b * s->heads + h) * s->queries + query;
             TT(load_rows)(tt_place(q, b, query, h), q.row, rows, width, padded, rows_q);
-            TT(transpose)(rows_q, width, padded, scale * LOG2_E, qt);
             TT(load_rows)(tt_place(grad, b, query, h), grad.row, rows, width, padded, rows_g);
-            TT(transpose)(rows_g, width, padded, 1.0f, gt);
             memset(sum_q, 0, (size_t)one * sizeof(float));
             for (ptrdiff_t i = 0; i < rows; i++) delta[i] = TT(dot)(tt_place(out, b, query + i, h), rows_g + i * padded, width);
             for (ptrdiff_t key = 0; key < visible; key += BLOCK) {
                 ptrdiff_t keys = tt_least(BLOCK, s->keys - key), d = tt_diagonal(s, query, key), at = key * padded;
-                TT(scores)(rows, keys, width, qt, kt + at, p, d);
-                TT(scores)(rows, keys, width, gt, vt + at, dp, d);
-                TT(harden)(p, dp, rows, keys, d, own_lse, delta);
+                TT(scores)(rows, keys, width, padded, rows_q, kt + at, p, d);
+                TT(scores)(rows, keys, width, padded, rows_g, vt + at, dp, d);
+                TT(harden)(p, dp, rows, keys, d, scale * LOG2_E, own_lse, delta);
                 TT(mix_back)(keys, rows, padded, p, rows_g, sum_v + at, d);
                 TT(mix_back)(keys, rows, padded, dp, rows_q, sum_k + at, d);
                 TT(mix_by_query)(rows, keys, padded, dp, rows_k + at, sum_q, d);
