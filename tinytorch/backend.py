@@ -113,6 +113,15 @@ def native_forward(function, tensors):
         return held[2](function, tensors)
 
 
+def native_module(module, inputs, options):
+    """What a layer computes in one operation on kernels -> tensor; NotImplemented where its forward is to run."""
+    cls = type(module)
+    held = cls.__dict__.get("_native")
+    if held is None or held[0] is not cls.forward:
+        held = cls._native = cls.forward, dispatch.choose_module(cls, _native)
+    return NotImplemented if held[1] is None or _choice.get() != "cython" else held[1](module, inputs, options)
+
+
 def native_backward(function, grad):
     """The gradients for the operands that a kernel computes from that of the output, or NotImplemented."""
     rule = type(function).backward

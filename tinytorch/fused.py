@@ -11,6 +11,8 @@
 Each works under both backends, in float32 and, computed in float32, float16; attention and embedding in float64 too.
 """
 
+import math
+
 import numpy as np
 
 from tinytorch.backend import kernel
@@ -134,7 +136,8 @@ class Linear(Function):
         if not fits:
             raise ShapeError(f"x of shape {x.shape}, weight {weight.shape} and bias {None if bias is None else bias.shape}: "
                              "wants (..., K), (O, K) and (O,)")
-        self.needs = ((0, 1, "output"),) * len(self.saved)
+        slope = ("output",) if activation == "relu" else ()
+        self.needs = ((1, *slope), (0, *slope), slope)[:len(self.saved)]
         rows = contiguous(x).reshape(x.size // max(x.shape[-1], 1) if x.ndim > 1 else 1, x.shape[-1])
         out = np.empty((len(rows), len(weight)), np.float32)
         self.before = np.empty_like(out) if activation not in (None, "relu") else None  # ReLU's slope shows in its result
@@ -142,21 +145,23 @@ class Linear(Function):
         return out.reshape(*x.shape[:-1], len(weight)).astype(x.dtype, copy=False)
 
     def backward(self, grad):
-        x, weight = contiguous(self.saved[0]), working(self.saved[1])
-        activation, grad = self.params.get("activation"), contiguous(grad).reshape(-1, len(weight))
+        x, weight = self.saved[:2]
+        outputs, features = self.shapes[1]
+        rows, activation = math.prod(self.shapes[0][:-1]), self.params.get("activation")
+        grad = contiguous(grad).reshape(rows, outputs)
         if activation:
             before = contiguous(self.output).reshape(grad.shape) if self.before is None else self.before
             change, grad = grad, np.empty_like(grad)
             kernel("activate_backward")(before, change, grad, activation)
         dx = dweight = dbias = None
         if self.wants[0]:
-            dx = np.empty(x.shape, np.float32)
-            kernel("gemm")(grad, weight, dx.reshape(len(grad), x.shape[-1]))
+            dx = np.empty(self.shapes[0], np.float32)
+            kernel("gemm")(grad, working(weight), dx.reshape(rows, features))
         if self.wants[1]:
-            dweight = np.empty(weight.shape, np.float32)
-            kernel("gemm")(grad.T, x.reshape(len(grad), x.shape[-1]), dweight)
+            dweight = np.empty(self.shapes[1], np.float32)
+            kernel("gemm")(grad.T, contiguous(x).reshape(rows, features), dweight)
         if len(self.wants) > 2 and self.wants[2]:
-            dbias = np.empty(len(weight), np.float32)
+            dbias = np.empty(outputs, np.float32)
             kernel("sum_rows")(grad, dbias)
         return (dx, dweight, dbias)[:len(self.wants)]
 

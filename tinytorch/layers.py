@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tinytorch.backend import native_module
 from tinytorch.tensor import DTypeError, ShapeError, Tensor, float32, write, zeros
 
 
@@ -88,7 +89,9 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def __call__(self, *inputs, **options):
-        output = self.forward(*inputs, **options)
+        output = native_module(self, inputs, options)  # one compiled kernel, if there is one for this class and these tensors
+        if output is NotImplemented:
+            output = self.forward(*inputs, **options)
         return run_hooks(self._forward_hooks, self, inputs, output) if self._forward_hooks else output
 
     # Attributes. Python calls __setattr__ for every assignment, __getattr__ only for names that it does not find.

@@ -229,7 +229,7 @@ def result_type(a, b):
 def overlaps(layout):
     """Whether several elements share a place. Zero strides are the only way in which views come to that."""
     pairs = zip(layout.shape, layout.strides, strict=True)
-    return 0 not in layout.shape and any(n > 1 and stride == 0 for n, stride in pairs)
+    return 0 in layout.strides and 0 not in layout.shape and any(n > 1 and stride == 0 for n, stride in pairs)
 
 
 def strided(buffer, layout):
@@ -237,7 +237,7 @@ def strided(buffer, layout):
     if 0 in layout.shape:
         return buffer[:0].reshape(layout.shape)
     size = buffer.itemsize
-    strides = tuple(stride * size for stride in layout.strides)
+    strides = [stride * size for stride in layout.strides]
     try:
         array = np.ndarray(layout.shape, buffer.dtype, buffer, layout.offset * size, strides)
     except ValueError:
@@ -269,8 +269,10 @@ def write(buffer, layout, values):
 
 
 try:
-    from tinytorch.backend import kernel, native_forward
+    from tinytorch.backend import kernel, native_forward, reused_memory
 except ImportError:  # outside an installed tinytorch, NumPy does it all
+    from contextlib import nullcontext as reused_memory
+
     def kernel(name):
         return {"copy": lambda x, out: np.copyto(out, x)}[name]
 
@@ -342,7 +344,7 @@ class Function:
         self.saved = self.prepare(tensors)
         output = native_forward(self, tensors)  # by a compiled kernel, if there is one for this class and these arrays
         if output is NotImplemented:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), reused_memory():
                 output = np.asarray(self.forward(*self.saved, **self.params), order="C")
         return Tensor.from_numpy(output)
 

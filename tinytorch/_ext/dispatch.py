@@ -7,13 +7,14 @@ is wrong with an operand is told by the module's own error.
 """
 
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
 PACKAGE = Path(__file__).parents[1]
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-FORWARD, BACKWARD, STEP = {}, {}, {}  # place in the package -> (kernel, stand-in)
+FORWARD, BACKWARD, MODULE, STEP = {}, {}, {}, {}  # place in the package -> (kernel, stand-in)
 
 
 def forward_of(place, kernel):
@@ -24,6 +25,11 @@ def forward_of(place, kernel):
 def backward_of(place, kernel):
     """Decorator: stand_in(kernel, function, grad) -> tuple of arrays replaces the backward at this place."""
     return partial(_enter, BACKWARD, place, kernel)
+
+
+def module_of(place, kernel):
+    """Decorator: stand_in(kernel, module, inputs, options) -> tensor replaces the forward of the layer at this place."""
+    return partial(_enter, MODULE, place, kernel)
 
 
 def step_of(place, kernel):
@@ -44,6 +50,11 @@ def choose_forward(cls, native):
 def choose_backward(rule, native):
     """The stand-in for a backward, with its kernel, or None."""
     return _choose(BACKWARD, rule, [rule], native)
+
+
+def choose_module(cls, native):
+    """The stand-in for a class of layers, with its kernel, or None."""
+    return _choose(MODULE, cls, [cls.forward], native)
 
 
 def choose_step(rule, native):
@@ -102,19 +113,33 @@ def matmul_backward(gemm, function, grad):
         return NotImplemented
     for_a = for_b = None
     if wants_a:
-        for_a = product_like(turned_a and grad.ndim == 2, gemm, grad, b.astype(grad.dtype, copy=False).swapaxes(-1, -2))
+        b = b.astype(grad.dtype, copy=False)
+        for_a = product_like(turned_a and grad.ndim == 2, grad.shape[:-2], gemm, grad, b.swapaxes(-1, -2))
     if wants_b:
         a = a.astype(grad.dtype, copy=False)  # float16 operands come with a gradient in float32
         if len(row) > 2 and len(column) == 2:  # one product for all rows, and no batch of weight gradients
             a, grad = a.reshape(-1, row[-1]), grad.reshape(-1, column[-1])
-        for_b = product_like(turned_b and a.ndim == 2, gemm, a.swapaxes(-1, -2), grad)
+        for_b = product_like(turned_b and a.ndim == 2, grad.shape[:-2], gemm, a.swapaxes(-1, -2), grad)
     return for_a, for_b
 
 
-def product_like(operand, gemm, a, b):
+def product_like(is_turned, leading, gemm, a, b):
     """a @ b, transposed in memory if the operand is whose gradient it is: then the gradient of the matrix of which that is a
     view, the transpose once more, is row-major and need not be rearranged."""
-    return product(gemm, b.T, a.T, ()).T if operand else product(gemm, a, b, a.shape[:-2])
+    return product(gemm, b.T, a.T, ()).T if is_turned else product(gemm, a, b, leading)
+
+
+@module_of("layers.Linear", "gemm")
+def linear(gemm, layer, inputs, options):
+    """One operation with the bias in it, in place of a view, a product and a sum."""
+    fused, tensor = import_module("tinytorch.fused"), import_module("tinytorch.tensor")
+    weight, bias = layer._parameters.get("weight"), layer._parameters.get("bias")
+    operands = (*inputs, weight) if bias is None else (*inputs, weight, bias)
+    plain = len(inputs) == 1 and not options and fused.Function is tensor.Function  # not so if tensors are a student's
+    if not plain or not all(isinstance(t, tensor.Tensor) and t.dtype == np.float32 for t in operands):
+        return NotImplemented
+    fits = weight.ndim == 2 and inputs[0].shape[-1:] == weight.shape[1:] and (bias is None or bias.shape == weight.shape[:1])
+    return fused.Linear.apply(*operands) if fits else NotImplemented
 
 
 # Activations

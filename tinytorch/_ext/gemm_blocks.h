@@ -46,7 +46,7 @@ static TG(operands) TG(plan)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, tt_matrix a,
     return (TG(operands)){
         .a = a.data, .a_row = a.row, .a_step = a.column, .b = b.data, .b_row = b.row, .b_column = b.column,
         .pack_a = (a.row != 1 && a.column != 1) || (m * k > small && n > 3 * GEMM_COLUMNS),
-        .pack_b = b.column != 1 || (n * k > small && m > 3 * GEMM_ROWS),
+        .pack_b = b.column != 1 || (n * k > small && m > 5 * GEMM_ROWS),
     };
 }
 
