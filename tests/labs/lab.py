@@ -1,4 +1,13 @@
-"""A small lab on two tracks, written into a folder as a course of its own."""
+"""A small lab on two tracks, written into a folder as a course of its own, and a run of any lab as plain Python."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+from mlsysbook.answers import predict
+from mlsysbook.labs import tracks
 
 COURSE = '''id: small
 title: Small
@@ -107,3 +116,30 @@ def make(root, source=SOURCE, points=6):
     course = catalogue.load(root)
     build(course, course.assignments)
     return course, course.find("labs/queue")
+
+
+RUN = """
+import json, sys
+names = {"__name__": "__main__"}
+for c in json.load(open(sys.argv[1]))["cells"]:
+    if c["cell_type"] == "code":
+        text = "".join(c["source"])
+        exec(compile(text, c["id"], "exec"), names)
+        last = text.strip().splitlines()[-1]
+        if last.isidentifier():
+            print(repr(names[last]))
+from mlsysbook.labs.explore import Explore
+print("IDLE", {name: v.idle() for name, v in names.items() if isinstance(v, Explore)})
+"""
+
+
+def run_plain(assignment, folder, student, track):
+    """Run the solved notebook as plain Python for a student on a track -> what it printed. `folder` is new."""
+    shutil.copytree(assignment.source_dir, folder)
+    course = json.loads((folder / "assignment.json").read_text())["course"]
+    predict.append(folder / predict.LOG, predict.genesis(course, assignment.id, student), tracks.ENTRY, track, "", "")
+    env = os.environ | {"MPLBACKEND": "Agg", "MLSYS_STUDENT": student, "MLSYS_DATA": str(folder / "data")}
+    done = subprocess.run([sys.executable, "-c", RUN, f"{assignment.notebook}.ipynb"], cwd=folder, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Warning" not in done.stderr, done.stderr
+    return done.stdout
