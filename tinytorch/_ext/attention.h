@@ -400,9 +400,37 @@ static void TT(attention_backward_head)(const tt_attention *s, tt_heads q, tt_he
     }
 }
 
-static inline void TT(add_scaled)(float *restrict y, float factor, const float *restrict x, ptrdiff_t n) {
+/* out[r] = the product of x with row r, for up to 4 rows `step` floats apart: four sums share each load of x. */
+static inline void TT(dots)(const float *restrict x, const float *restrict rows, ptrdiff_t step, ptrdiff_t count, ptrdiff_t n,
+                            float *restrict out) {
+    if (count < 4) {
+        for (ptrdiff_t r = 0; r < count; r++) out[r] = TT(dot)(x, rows + r * step, n);
+        return;
+    }
+    float a = 0, b = 0, c = 0, d = 0;
+#pragma omp simd reduction(+ : a, b, c, d)
+    for (ptrdiff_t i = 0; i < n; i++) {
+        a += x[i] * rows[i];
+        b += x[i] * rows[step + i];
+        c += x[i] * rows[2 * step + i];
+        d += x[i] * rows[3 * step + i];
+    }
+    out[0] = a, out[1] = b, out[2] = c, out[3] = d;
+}
+
+/* y += the sum of factors[r] times row r, for up to 4 rows: y is loaded and stored once. */
+static inline void TT(add_rows)(const float *restrict factors, const float *restrict rows, ptrdiff_t step, ptrdiff_t count, ptrdiff_t n,
+                                float *restrict y) {
+    if (count < 4) {
+        for (ptrdiff_t r = 0; r < count; r++)
 #pragma omp simd
-    for (ptrdiff_t i = 0; i < n; i++) y[i] += factor * x[i];
+            for (ptrdiff_t i = 0; i < n; i++) y[i] += factors[r] * rows[r * step + i];
+        return;
+    }
+    float a = factors[0], b = factors[1], c = factors[2], d = factors[3];
+#pragma omp simd
+    for (ptrdiff_t i = 0; i < n; i++)
+        y[i] += a * rows[i] + b * rows[step + i] + (c * rows[2 * step + i] + d * rows[3 * step + i]);
 }
 
 static inline void TT(scale)(float *y, float factor, ptrdiff_t n) {
@@ -440,14 +468,14 @@ static void TT(attention_decode_heads)(const tt_attention *s, const float *q, tt
         ptrdiff_t inside = start % page, at = (ptrdiff_t)pages[start / page];
         const float *key = tt_place(k, at, inside, 0), *value = tt_place(v, at, inside, 0);
         n = tt_least(BLOCK, tt_least(page - inside, length - start));
-        for (ptrdiff_t j = 0; j < n; j++)
+        for (ptrdiff_t j = 0; j < n; j += 4)
             for (ptrdiff_t h = 0; h < heads; h++)
-                p[h * BLOCK + j] = TT(dot)(q + h * width, key + j * k.row + h / group * k.head, width);
+                TT(dots)(q + h * width, key + j * k.row + h / group * k.head, k.row, tt_least(4, n - j), width, p + h * BLOCK + j);
         for (ptrdiff_t h = 0; h < heads; h++)
             TT(scale)(out + h * width, TT(soften_row)(p + h * BLOCK, n, factor, peak + h, total + h), width);
-        for (ptrdiff_t j = 0; j < n; j++)
+        for (ptrdiff_t j = 0; j < n; j += 4)
             for (ptrdiff_t h = 0; h < heads; h++)
-                TT(add_scaled)(out + h * width, p[h * BLOCK + j], value + j * v.row + h / group * v.head, width);
+                TT(add_rows)(p + h * BLOCK + j, value + j * v.row + h / group * v.head, v.row, tt_least(4, n - j), width, out + h * width);
     }
     for (ptrdiff_t h = 0; h < heads; h++) TT(scale)(out + h * width, 1.0f / total[h], width);
 }
