@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from tinytorch._ext import _reference
-from tinytorch.backend import KERNELS, kernel
+from tinytorch._ext._reference.quant import pack_int4
+from tinytorch.backend import kernel
 
 from . import nets
 from .harness import Case
@@ -199,30 +200,38 @@ def decoding_of(length):
 def convolution():
     for sizes in ((64, 3, 16, 32), (64, 16, 32, 32), (64, 32, 32, 16), (64, 64, 64, 32), (64, 64, 128, 8)):
         yield from convolution_of(*sizes)
+    yield from convolution_of(64, 64, 64, 32, window=1)
+    yield from convolution_of(32, 32, 64, 32, stride=2)
+    yield from convolution_of(64, 64, 64, 32, groups=64)
 
 
-def convolution_of(n, c, o, side):
-    x, weight, bias, grad = normal(n, c, side, side), normal(o, c, 3, 3), normal(o), normal(n, o, side, side)
+def convolution_of(n, c, o, side, window=3, stride=1, groups=1):
+    p, after = window // 2, (side - 1) // stride + 1
+    x, weight, bias, grad = normal(n, c, side, side), normal(o, c // groups, window, window), normal(o), normal(n, o, after, after)
     tx, tweight, tbias, tgrad = tensors(x, weight, bias, grad)
     leaves = [t.clone().requires_grad_() for t in (tx, tweight, tbias)]
-    y = F.conv2d(*leaves, padding=1)
+    how = {"stride": stride, "padding": p, "groups": groups}
+    y = F.conv2d(*leaves, **how)
+    how |= {"stride": (stride, stride), "padding": (p, p)}
     (ours, numpy), to_input, to_weight = twins("conv2d"), twins("conv2d_input_grad"), twins("conv2d_weight_grad")
 
     def forward(run):
         (out,) = new(grad.shape)
-        run(x, weight, out, bias, padding=(1, 1))
+        run(x, weight, out, bias, **how)
         return out
 
     def backward(k):
         dx, dweight, dbias = new(x.shape, weight.shape, bias.shape)
-        to_input[k](grad, weight, dx, padding=(1, 1))
-        to_weight[k](x, grad, dweight, dbias, padding=(1, 1))
+        to_input[k](grad, weight, dx, **how)
+        to_weight[k](x, grad, dweight, dbias, **how)
         return dx, dweight, dbias
 
-    forward_goal, backward_goal = ((1.2, 1.2), (1.5, 1.5)) if c >= 16 else ((None, None),) * 2
-    flop, traffic, at = 18 * c * grad.size, 4 * (x.size + grad.size), f"3 × 3, {n} × {c} × {side} × {side} → {o}"
+    forward_goal, backward_goal = ((1.2, 1.2), (1.5, 1.5)) if 16 <= c <= 64 and groups == 1 else ((None, None),) * 2
+    flop, traffic = 2 * window * window * c // groups * grad.size, 4 * (x.size + grad.size)
+    kind = "depthwise " * (groups > 1) + f"{window} × {window}" + f", stride {stride}" * (stride > 1)
+    at = f"{kind}, {n} × {c} × {side} × {side} → {o}"
     yield case("conv forward", at, {
-        "ours": lambda: forward(ours), "torch": lambda: F.conv2d(tx, tweight, tbias, padding=1), "numpy": lambda: forward(numpy),
+        "ours": lambda: forward(ours), "torch": lambda: F.conv2d(tx, tweight, tbias, stride, p, 1, groups), "numpy": lambda: forward(numpy),
     }, goal=forward_goal, flop=flop, traffic=traffic)  # fmt: skip
     yield case("conv backward", at, {
         "ours": lambda: backward(0), "torch": lambda: torch.autograd.grad(y, leaves, tgrad, retain_graph=True),
@@ -278,10 +287,68 @@ def scalars():
                least=("numpy", 12))  # fmt: skip
 
 
+def images():
+    """Pooling and batch norm of 64 x 64 x 32 x 32."""
+    x = normal(64, 64, 32, 32)
+    (tx,) = tensors(x)
+    yield from pooling(x, tx, 2, 2, 0)
+    yield from pooling(x, tx, 3, 2, 1)
+    weight, bias, grad = normal(64), normal(64)[::-1].copy(), normal(*x.shape)[::-1].copy()
+    tweight, tbias, tgrad = tensors(weight, bias, grad)
+    mean, var = new(64, 64)
+    kernel("batch_norm")(x, weight, bias, new(x.shape)[0], mean, var)
+    tmean, trstd = torch.from_numpy(mean), 1 / torch.sqrt(torch.from_numpy(var) + 1e-5)
+    (ours, numpy), (ours_back, numpy_back) = twins("batch_norm"), twins("batch_norm_backward")
+
+    def forward(run):
+        out, mean, var = new(x.shape, 64, 64)
+        run(x, weight, bias, out, mean, var)
+        return out
+
+    def backward(run):
+        made = new(x.shape, 64, 64)
+        run(x, grad, weight, mean, var, *made)
+        return made
+
+    at = "64 × 64 × 32 × 32"
+    yield case("batch norm", at, {
+        "ours": lambda: forward(ours), "numpy": lambda: forward(numpy),
+        "torch": lambda: torch.native_batch_norm(tx, tweight, tbias, None, None, True, 0.1, 1e-5)[0]}, traffic=8 * x.size)  # fmt: skip
+    yield case("batch norm backward", at, {
+        "ours": lambda: backward(ours_back), "numpy": lambda: backward(numpy_back),
+        "torch": lambda: torch.ops.aten.native_batch_norm_backward(
+            tgrad, tx, tweight, None, None, tmean, trstd, True, 1e-5, [True] * 3)}, traffic=12 * x.size)  # fmt: skip
+
+
+def pooling(x, tx, window, stride, padding):
+    sides = (window, window), (stride, stride), (padding, padding)
+    maximum, index = F.max_pool2d(tx, window, stride, padding, return_indices=True)
+    grad, places = normal(*maximum.shape), index.numpy().astype(np.int32)
+    (tgrad,) = tensors(grad)
+    (ours, numpy), (ours_back, numpy_back) = twins("max_pool2d"), twins("max_pool2d_backward")
+
+    def forward(run):
+        (out,), index = new(grad.shape), np.empty(grad.shape, np.int32)
+        run(x, out, index, *sides)
+        return out, index
+
+    def backward(run):
+        (dx,) = new(x.shape)
+        run(grad, places, dx, *sides)
+        return dx
+
+    at, traffic = f"{window} × {window}, {stride} apart, 64 × 64 × 32 × 32", 4 * (x.size + 2 * grad.size)
+    yield case("max pool", at, {
+        "ours": lambda: forward(ours), "numpy": lambda: forward(numpy),
+        "torch": lambda: F.max_pool2d(tx, window, stride, padding, return_indices=True)}, traffic=traffic)  # fmt: skip
+    yield case("max pool backward", at, {
+        "ours": lambda: backward(ours_back), "numpy": lambda: backward(numpy_back),
+        "torch": lambda: torch.ops.aten.max_pool2d_with_indices_backward(
+            tgrad, tx, *sides, (1, 1), False, index)}, traffic=traffic)  # fmt: skip
+
+
 def quantised():
-    """int8 products, where their kernel is there."""
-    if "gemm_int8" not in KERNELS:
-        return
+    """Products of int8 with PyTorch's own; of a 4-bit and an int8 matrix with a vector beside float32."""
     m, k, n = 256, 1024, 1024
     rng = np.random.default_rng(0)
     a, b = (rng.integers(-128, 128, shape, np.int8) for shape in ((m, k), (k, n)))
@@ -296,6 +363,18 @@ def quantised():
     yield case("int8 GEMM", f"{m} × {k} × {n}", {
         "ours": lambda: made(ours), "numpy": lambda: made(numpy), "torch": lambda: torch._int_mm(ta, tb)}, goal=(1 / 0.7, None),
         flop=2 * m * k * n)  # fmt: skip
+    n = k = 4096
+    weight, x, (out,) = normal(n, k), normal(k), new(n)
+    tweight, tx = tensors(weight, x)
+    packed, scales = pack_int4(weight)
+    exact, small, numbers = np.empty(n, np.int32), rng.integers(-128, 128, (n, k), np.int8), rng.integers(-128, 128, k, np.int8)
+    int4, int8 = kernel("gemv_int4"), kernel("gemv_int8")
+    # PyTorch's float32 product stands for what the smaller weights replace: the results are others, so they are not compared.
+    yield Case("4-bit GEMV beside float32", f"{n} × {k}", {
+        "ours": lambda: int4(packed, scales, x, out), "torch": lambda: torch.mv(tweight, tx)},
+        flop=2 * n * k, traffic=packed.nbytes)  # fmt: skip
+    yield Case("int8 GEMV beside float32", f"{n} × {k}", {
+        "ours": lambda: int8(small, numbers, exact), "torch": lambda: torch.mv(tweight, tx)}, flop=2 * n * k, traffic=n * k)  # fmt: skip
 
 
 def training():
@@ -330,4 +409,4 @@ def two_threads():
     yield case("2 threads", "GEMM 1024, against 1 thread", {"ours": on(2), "numpy": on(1)}, least=("numpy", 1.6), flop=2 * 1024**3)
 
 
-ALL = (training, products, rows, attention, decoding, convolution, embedding, quantised, scalars)
+ALL = (training, products, rows, attention, decoding, convolution, images, embedding, quantised, scalars)

@@ -30,14 +30,15 @@ typedef struct {                    /* target position (y, x) reads source (y * 
 
 /* How a window of the source is copied. A vector of positions must be one load, whichever tap moves it. */
 enum {
-    BORDERED,    /* as it is, with its border: whole vectors in each target row, and neighbours are neighbours */
+    BORDERED,    /* as it is, with its border, where a target row is whole vectors; a step of 2 takes every second column */
     SHIFTED,     /* once for each column of taps, as wide as the target: its rows follow each other without a gap */
     UNROLLED     /* once for each tap (im2col) */
 };
 
 typedef struct {
     int kind;
-    ptrdiff_t first_row, first_column, row_span, column_span;   /* of the taps */
+    ptrdiff_t first_row, row_span;  /* of the taps */
+    ptrdiff_t first_step, step_span;        /* of their columns, counted in steps: BORDERED has a copy for each remainder */
     ptrdiff_t copies, pitch;        /* copies of each channel, floats in a row of them */
     ptrdiff_t channels;             /* source channels in a block */
     ptrdiff_t window;               /* target rows in a window */
@@ -79,16 +80,25 @@ static void span(const ptrdiff_t *offset, ptrdiff_t n, ptrdiff_t *first, ptrdiff
     *first = low, *length = high - low + 1;
 }
 
+/* The largest whole number of steps in a distance, and what remains of it. */
+static ptrdiff_t whole_steps(ptrdiff_t distance, ptrdiff_t step) {
+    return distance / step - (distance % step < 0);
+}
+
+static ptrdiff_t remainder_of(ptrdiff_t distance, ptrdiff_t step) { return distance - whole_steps(distance, step) * step; }
+
 /* tile: target positions that one register tile covers, whole vectors of `lanes`. */
 static Layout choose_layout(const Taps *t, ptrdiff_t channels, ptrdiff_t lanes, ptrdiff_t tile, ptrdiff_t images) {
     Layout l;
     span(t->row, t->rows, &l.first_row, &l.row_span);
-    span(t->column, t->columns, &l.first_column, &l.column_span);
-    l.kind = t->step_w == 1 && t->OW % lanes == 0 ? BORDERED : t->step_h == 1 ? SHIFTED : UNROLLED;
-    l.copies = l.kind == BORDERED ? 1 : l.kind == SHIFTED ? t->columns : t->rows * t->columns;
-    l.pitch = l.kind == BORDERED ? t->OW + l.column_span - 1 : t->OW;
+    span(t->column, t->columns, &l.first_step, &l.step_span);
+    ptrdiff_t last = whole_steps(l.first_step + l.step_span - 1, t->step_w);
+    l.first_step = whole_steps(l.first_step, t->step_w), l.step_span = last - l.first_step + 1;
+    l.kind = t->OW % lanes == 0 && t->step_w <= t->columns ? BORDERED : t->step_h == 1 ? SHIFTED : UNROLLED;
+    l.copies = l.kind == BORDERED ? t->step_w : l.kind == SHIFTED ? t->columns : t->rows * t->columns;
+    l.pitch = l.kind == BORDERED ? t->OW + l.step_span - 1 : t->OW;
     ptrdiff_t read = l.kind == BORDERED
-                         ? (l.row_span + (tile - 1) / t->OW * t->step_h) * least(l.pitch, tile + l.column_span)
+                         ? l.copies * (l.row_span + (tile - 1) / t->OW * t->step_h) * least(l.pitch, tile + l.step_span)
                          : t->rows * t->columns * tile;
     l.channels = most(1, BLOCK_BYTES / (ptrdiff_t)sizeof(float) / read);
     l.channels = parts(channels, parts(channels, l.channels));
@@ -116,7 +126,8 @@ static void find_offsets(const Taps *t, const Layout *l, ptrdiff_t rows, ptrdiff
             for (ptrdiff_t j = 0; j < t->columns; j++) {
                 ptrdiff_t down = (t->row[i] - l->first_row) * l->pitch;
                 *offset++ = c * l->plane
-                            + (l->kind == BORDERED  ? down + t->column[j] - l->first_column
+                            + (l->kind == BORDERED  ? down + remainder_of(t->column[j], t->step_w) * copied
+                                                          + whole_steps(t->column[j], t->step_w) - l->first_step
                                : l->kind == SHIFTED ? down + j * copied
                                                     : (i * t->columns + j) * copied);
             }
@@ -153,7 +164,7 @@ typedef struct {                    /* a correlation: what it reads, and where i
     Layout layout;
     ptrdiff_t N, groups, C, O;      /* C source and O target channels in each group */
     ptrdiff_t weight_group, weight_source, weight_target;       /* steps through the weights */
-    ptrdiff_t OH, OW, y, x, step_h, step_w;     /* position (i, j) goes to (y + i step_h, x + j step_w) of an OH x OW plane */
+    ptrdiff_t OH, OW, y, x, step_h, step_w;     /* (i, j) goes to (y + i step_h, x + j step_w) of an OH x OW plane */
 } Correlation;
 
 #define TT_TEMPLATE "conv.h"
@@ -231,6 +242,8 @@ static void TT(copy_rows)(float *out, ptrdiff_t n, const float *plane, ptrdiff_t
         for (ptrdiff_t x = 0; x < left; x++) out[x] = 0;
         if (step == 1)
             TT(copy_floats)(out + left, row + left, right - left);
+        else if (step == 2)         /* a constant becomes shuffles of vectors */
+            for (ptrdiff_t x = left; x < right; x++) out[x] = row[x * 2];
         else
             for (ptrdiff_t x = left; x < right; x++) out[x] = row[x * step];
         for (ptrdiff_t x = right; x < n; x++) out[x] = 0;
@@ -241,7 +254,9 @@ static void TT(copy_rows)(float *out, ptrdiff_t n, const float *plane, ptrdiff_t
 static void TT(copy_channel)(float *out, const float *plane, const Taps *t, const Layout *l, ptrdiff_t y, ptrdiff_t rows) {
     ptrdiff_t copied = copied_rows(l, t, rows), floats = copied * l->pitch;
     if (l->kind == BORDERED)
-        TT(copy_rows)(out, l->pitch, plane, t->H, t->W, y * t->step_h + l->first_row, 1, copied, l->first_column, 1);
+        for (ptrdiff_t j = 0; j < t->step_w; j++, out += floats)
+            TT(copy_rows)(out, l->pitch, plane, t->H, t->W, y * t->step_h + l->first_row, 1, copied,
+                          l->first_step * t->step_w + j, t->step_w);
     else if (l->kind == SHIFTED)
         for (ptrdiff_t j = 0; j < t->columns; j++, out += floats)
             TT(copy_rows)(out, l->pitch, plane, t->H, t->W, y + l->first_row, 1, copied, t->column[j], t->step_w);
