@@ -151,7 +151,7 @@ def schema():
                       "properties": {verb: {**text, "description": "name of a model"}, **kinds, **common}})  # fmt: skip
     term = {"type": "object", "required": ["name", "value", "unit"], "properties": {
         "name": text, "value": {"type": ["number", "array"]}, "unit": text, "formula": text, "source": text,
-        "join": {"enum": ["sum", "max", "product"]}, "parts": {"type": "array", "items": {"$ref": "#/$defs/term"}}}}  # fmt: skip
+        "join": {"enum": ["sum", "max", "overlap", "product"]}, "parts": {"type": "array", "items": {"$ref": "#/$defs/term"}}}}  # fmt: skip
     result = {"type": "object", "required": ["result", "seconds"], "properties": {
         "result": text, "tree": {"$ref": "#/$defs/term"},
         **{name: {"description": unit or "a share or a count"} for name, unit in UNITS.items()}}}  # fmt: skip

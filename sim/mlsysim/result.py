@@ -26,7 +26,9 @@ _ORDER = {name: i for i, name in enumerate(UNITS)}
 
 @dataclass(frozen=True)
 class Term:
-    """One line of a breakdown. join says how the parts make the value: "sum", "max", "product", or "" for a leaf."""
+    """One line of a breakdown. join says how the parts make the value: "sum", "max", "overlap" (cube root of
+    the sum of cubes: hardly more than the largest), "product", or "" for a leaf.
+    """
 
     name: str
     value: float | np.ndarray
@@ -62,7 +64,7 @@ class Term:
 
 
 def _note(term):
-    how = {"sum": "sum of", "max": "largest of", "product": "product of"}.get(term.join, "")
+    how = {"sum": "sum of", "max": "largest of", "overlap": "overlap of", "product": "product of"}.get(term.join, "")
     return "; ".join(text for text in (term.formula or how, term.source) if text)
 
 

@@ -12,7 +12,7 @@ from .errors import SimError
 from .graph import Graph
 from .models import model as named
 from .models.nets import Net
-from .result import Result, Term, largest, require, total
+from .result import Result, Term, require, total
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +106,10 @@ def solve(workload, device, *, batch=1, precision="fp16", weights=None, cache=No
     def grow():
         parts = []
         for i, op in enumerate(graph.ops):
-            bound = largest("arithmetic or traffic", [
+            bound = Term("arithmetic and traffic", times.busy[i] * count[i], join="overlap", parts=(
                 Term("compute", times.compute[i] * count[i], formula="count flop / (peak x efficiency of the shape)"),
                 Term("memory", times.memory[i] * count[i], formula="count traffic / (bandwidth x reached share)"),
-            ])
+            ))  # fmt: skip
             parts.append(total(op.name, [bound, Term("launch", times.launch * count[i])]))
         if np.any(host > on_device):
             parts.append(Term("waiting for the host", seconds - on_device, formula="its launches, less what the device does"))

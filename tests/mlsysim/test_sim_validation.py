@@ -252,6 +252,14 @@ def test_one_row_more_than_a_tile_takes_another_tile():
         assert (rate[1:] / rate[:-1]).min() > 0.65
 
 
+def test_arithmetic_and_traffic_hide_each_other_but_for_what_is_alike():
+    assert efficiency.overlapped(1.0, 1.0) == pytest.approx(2 ** (1 / 3)) and efficiency.overlapped(3.0, 0.0) == pytest.approx(3.0)
+    assert efficiency.overlapped(1.0, 10.0) == pytest.approx(10, rel=1e-3)
+    term = solve("llama-3.1-8b", "h100", batch=128, tokens=1, context=64).tree.find("arithmetic and traffic")
+    assert term.join == "overlap" and term.value == pytest.approx(efficiency.overlapped(*(part.value for part in term.parts)))
+    assert max(part.value for part in term.parts) <= term.value <= sum(part.value for part in term.parts)
+
+
 def test_a_kernel_timed_alone_takes_at_least_what_an_empty_one_does():
     ask = dict(device="h100", m=16, n=64, k=64, precision="bf16")
     assert validate.EMPTY < validate._gemm(**ask, launch=False) < validate._gemm(**ask)

@@ -136,7 +136,7 @@ class StepClock:
             g = model.graph(tp=tp, **shape)
             t = operator_times(g, device, precision, weights=stored, activations=one, cache=self.held)
             pick = ~np.array([op.kind != "attention" for op in g.ops])
-            return float((np.maximum(t.compute, t.memory) * g.count)[pick].sum())
+            return float((t.busy * g.count)[pick].sum())
 
         self.per_cached = attention(batch=64, tokens=1, context=4096) / (64 * 4097)
         self.per_pair = attention(batch=1, tokens=4096) / (4096 * 4097 / 2)
