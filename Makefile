@@ -9,7 +9,7 @@ PIP := umask 022; $(BIN)/pip install --no-input --disable-pip-version-check --pr
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup test-system demo test test-fast lint build bench hub clean
+.PHONY: help setup test-system demo test test-fast sanitize lint build bench hub clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,9 @@ test-fast: setup lint ## the inner loop: no slow and no browser tests
 	@echo "test: pytest, without slow and browser tests"
 	@$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not browser"
 
+sanitize: $(STAMP) ## the kernels' tests on kernels compiled under AddressSanitizer
+	@deploy/setup/sanitize $(BIN)/python
+
 lint: $(STAMP) ## ruff
 	@echo "lint: ruff"
 	@$(BIN)/ruff check --quiet .
@@ -37,8 +40,9 @@ lint: $(STAMP) ## ruff
 build: $(STAMP) ## notebooks in source/ and exported modules, from modules/
 	@$(BIN)/mlsys build
 
-bench: $(VENV)/.bench ## every benchmark; results go to benchmarks/*.md
-	@set -e; for script in $(wildcard benchmarks/*.py); do echo "bench: $$script"; $(BIN)/python "$$script"; done
+bench: $(VENV)/.bench $(VENV)/.torch ## every benchmark; results go to benchmarks/*.md
+	@set -e; for script in $(wildcard benchmarks/*.py); do echo "bench: $$script"; \
+	  env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python "$$script"; done
 
 hub: setup $(PROXY) ## a JupyterHub for the class in CLASS=folder; without it, for a small class to try it with
 	@$(BIN)/mlsys hub $(if $(CLASS),"$(CLASS)",--try)
