@@ -49,10 +49,10 @@ static int TT(max_pairs)(const float *restrict x, const float *restrict below, f
     for (ptrdiff_t j = 0; j < OW; j++) {
         float a = x[2 * j], b = x[2 * j + 1], c = below[2 * j], d = below[2 * j + 1], all = (a + b) + (c + d);
         float top = b > a ? b : a, bottom = d > c ? d : c;
-        int32_t upper = b > a ? 1 : 0, lower = d > c ? W + 1 : W;
+        int32_t upper = b > a, lower = W + (d > c), down = -(bottom > top);
         out[j] = bottom > top ? bottom : top;
-        index[j] = first + 2 * (int32_t)j + (bottom > top ? lower : upper);
-        unsure |= all != all ? 1 : 0;
+        index[j] = first + 2 * (int32_t)j + ((upper & ~down) | (lower & down));    /* numbers that vectors leave over, */
+        unsure |= all != all;                                                      /* too, have no branch to guess */
     }
     return unsure;
 }
@@ -65,8 +65,8 @@ INLINE int TT(max_tap)(const float *restrict x, float *restrict out, int32_t *re
         float value = x[j * step], best = out[j];
         int32_t at = index[j], place = first + (int32_t)(j * step), wins = -(value > best);
         out[j] = value > best ? value : best;
-        index[j] = (at & ~wins) | (place & wins);   /* in this form, what vectors leave over has no branch to guess either */
-        unsure |= value != value ? 1 : 0;
+        index[j] = (at & ~wins) | (place & wins);
+        unsure |= value != value;
     }
     return unsure;
 }
