@@ -20,7 +20,7 @@ from .result import UNITS
 
 # verb -> (module, function, arguments that are not keywords of it)
 VERBS = {"solve": ("solving", ("device",)), "serve": ("serving", ("device",)), "train": ("training", ("on", "gpus"))}
-TEXT = ("device", "on", "precision", "weights", "cache", "recompute", "logits")  # their values stay text
+TEXT = ("device", "on", "precision", "weights", "cache", "recompute", "logits", "launch", "execution")  # their values stay text
 SHAPE = ("tokens", "context", "tp", "logits", "flash", "execution")  # of a model's graph, which solve passes on
 _LIMIT = re.compile(r"\s*(<=|>=|<|>|==)\s*(.+)")
 

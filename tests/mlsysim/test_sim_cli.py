@@ -32,8 +32,8 @@ def test_the_command_prints_what_the_function_returns():
 
 
 def test_quantities_come_with_units_and_text():
-    a = ask({"serve": "llama-3.1-8b", "device": "h100", "prompt": "1,000", "output": "200 token", "weights": "int4"})
-    b = serve("llama-3.1-8b", "h100", prompt=1000, output=200, weights="int4")
+    a = ask({"serve": "llama-3.1-8b", "device": "h100", "prompt": "1,000", "output": "200 token", "weights": "int4", "launch": "graph"})
+    b = serve("llama-3.1-8b", "h100", prompt=1000, output=200, weights="int4", launch="graph")
     assert a.seconds == b.seconds
 
 
@@ -53,6 +53,7 @@ def test_quantities_come_with_units_and_text():
         (["sweep", "serve", "llama-3.1-8b", "h100", "--vary", "batch=8:1:x2"], "growing range"),
         (["plan", "nothing.toml"], "No such file"),
         (["devices", "--tier", "sky"], "tier"),
+        (["serve", "gpt-j-6b", "h100", "launch=lazy"], "unknown launch 'lazy'"),
         (["fly"], "No such command"),
     ],
 )
