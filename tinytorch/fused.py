@@ -3,7 +3,7 @@
     y = CausalAttention.apply(x, heads=4)      x (B, T, 3 E) holds queries, keys and values side by side
     y = Embedding.apply(weight, indices)       rows of weight (V, D)
     y = Linear.apply(x, weight, bias, activation="gelu")
-    y = LayerNorm.apply(x, weight, bias)       over the last axis of x (..., D)
+    y = LayerNorm.apply(x, weight, bias)       over the last axis of x (..., D); RMSNorm.apply(x, weight)
     y = Conv2d.apply(x, weight, bias)          images x (N, C, H, W), filters weight (O, C, KH, KW)
     y = MaxPool2d.apply(x, kernel=2)           the largest of each window; AvgPool2d: the mean
     y = BatchNorm2d.apply(x, weight, bias)     channels of images x
@@ -190,6 +190,31 @@ class LayerNorm(Function):
         dx, (dweight, dbias) = np.empty(x.shape, np.float32), np.empty((2, *weight.shape), np.float32)
         kernel("layer_norm_backward")(x, weight, self.mean, self.rstd, contiguous(grad), dx, dweight, dbias)
         return dx, dweight, dbias
+
+
+class RMSNorm(Function):
+    """x / sqrt(mean of x² + eps) * weight over the last axis: x (..., D), weight (D,).
+
+    Raises ShapeError for a weight of another length, DTypeError for float64. Source: Zhang and Sennrich 2019.
+    """
+
+    needs = ((0, 1), (0,))
+
+    def forward(self, x, weight, eps=1e-6):
+        if x.ndim == 0 or weight.shape != x.shape[-1:]:
+            raise ShapeError(f"x of shape {x.shape} wants a weight of its last axis, got {weight.shape}")
+        need_float32("RMSNorm", x)
+        out = np.empty(x.shape, np.float32)
+        self.rstd = np.empty(x.size // max(x.shape[-1], 1), np.float32)
+        kernel("rms_norm")(contiguous(x), contiguous(weight), out, self.rstd, eps)
+        return out.astype(x.dtype, copy=False)
+
+    def backward(self, grad):
+        x, weight = contiguous(self.saved[0]), self.saved[1]
+        weight = np.ones(x.shape[-1:], np.float32) if weight is None else contiguous(weight)
+        dx, dweight = np.empty(x.shape, np.float32), np.empty(weight.shape, np.float32)
+        kernel("rms_norm_backward")(x, weight, self.rstd, contiguous(grad), dx, dweight)
+        return dx, dweight
 
 
 class Conv2d(Function):

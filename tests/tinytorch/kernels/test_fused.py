@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import tinytorch.autograd  # noqa: F401 -- gives tensors their backward
 from tests.tinytorch.kernels.strategies import array, differences, inner, seeds
 from tinytorch.activations import gelu, relu, silu
-from tinytorch.fused import ACTIVATIONS, AvgPool2d, BatchNorm2d, Conv2d, LayerNorm, Linear, MaxPool2d
+from tinytorch.fused import ACTIVATIONS, AvgPool2d, BatchNorm2d, Conv2d, LayerNorm, Linear, MaxPool2d, RMSNorm
 from tinytorch.tensor import DTypeError, ShapeError, Tensor
 
 
@@ -211,3 +211,17 @@ def test_batch_norm_of_what_does_not_fit(backend):
         BatchNorm2d.apply(x, weight, weight, running=[np.zeros(3), np.ones(3)])
     with pytest.raises(DTypeError, match="BatchNorm2d takes float32 or float16, got float64"):
         BatchNorm2d.apply(*(Tensor(v.numpy().astype(np.float64)) for v in (x, weight, weight)))
+
+
+def test_rms_norm_is_what_its_steps_are(backend):
+    """Forward and gradients, against the same formula in operations of module 01."""
+    grads = []
+    for fused in (True, False):
+        x, weight = (Tensor(array(seed, shape), requires_grad=True) for seed, shape in ((1, (5, 3, 8)), (2, (8,))))
+        y = RMSNorm.apply(x, weight, eps=1e-3) if fused else x / ((x * x).mean(-1, keepdims=True) + 1e-3) ** 0.5 * weight
+        (y * Tensor(array(3, y.shape))).sum().backward()
+        grads.append((y.numpy(), x.grad.numpy(), weight.grad.numpy()))
+    for ours, steps in zip(*grads, strict=True):
+        np.testing.assert_allclose(ours, steps, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ShapeError, match=r"x of shape \(5, 3, 8\) wants a weight of its last axis, got \(5,\)"):
+        RMSNorm.apply(x, Tensor(array(1, (5,))))
