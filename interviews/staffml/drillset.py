@@ -44,7 +44,7 @@ _PROBLEM = '''# %% [markdown]
 
 '''
 _ANSWER = '''# %% answer="{name}" points={points}
-# {name} = {form}
+# {number}. {name} = {form}
 ### BEGIN SOLUTION
 {take}{name} = solution("{part}", variant()["{short}"])
 ### END SOLUTION
@@ -114,9 +114,9 @@ def source(title, templates):
             raise TemplateError(f"{name} asks for a design ({designs[0]}), which a set cannot mark; choose another template")
         minutes += template.minutes
         cells.append(_PROBLEM.format(number=number, title=template.title, short=short))
-        for part in template.parts:
-            names = {"name": f"{short}_{part.name}", "part": part.name, "short": short, "points": _points(part), "form": _form(part),
-                     "take": "" if keys else "from staffml import solution\n\n"}
+        for place, part in enumerate(template.parts, 1):
+            names = {"number": place, "name": f"{short}_{part.name}", "part": part.name, "short": short, "points": _points(part),
+                     "form": _form(part), "take": "" if keys else "from staffml import solution\n\n"}
             points += names["points"]
             cells.append(_ANSWER.format(**names))
             keys.append(_KEY.format(**names))

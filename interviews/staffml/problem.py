@@ -19,7 +19,7 @@ class Problem:
             raise ProblemError(f"this variant has no {missing[0]!r}: fetch the assignment again")
         self.given = dict(variant["given"])
         self.prompt = variant["prompt"]
-        self.parts = dict(variant["parts"])
+        self.parts = dict(sorted(variant["parts"].items(), key=lambda named: named[1].get("number", 0)))
         self.table = variant.get("table")
 
     def __getattr__(self, name):

@@ -153,7 +153,8 @@ def baked(template, i, p):
     if template.hidden:
         variant["draw"] = i
     answers = template.answers(p)
-    return variant | {"parts": {part.name: _question(template, part, p, answers) for part in template.parts}}
+    return variant | {"parts": {part.name: {"number": number} | _question(template, part, p, answers)      # files sort names
+                                for number, part in enumerate(template.parts, 1)}}
 
 
 def _header(template, header):

@@ -33,6 +33,13 @@ def test_a_problem_reads_the_same_as_text_and_as_markdown():
     assert problem._repr_markdown_().replace("*", "") == PLAIN
 
 
+def test_questions_keep_their_order_in_a_file_whose_keys_are_sorted():
+    for name in ("networking/ring_all_reduce", "memory/training_state"):
+        order = [part.name for part in staffml.load(name).parts]
+        variant = json.loads(json.dumps(staffml.bake(name, 1)[0], sort_keys=True))
+        assert list(variant["parts"]) != order and list(Problem(variant).parts) == order
+
+
 def test_its_numbers_are_attributes():
     problem = Problem(BAKED)
     assert (problem.total, problem.item, problem.given) == (80e9, 2e9, {"total": 80e9, "item": 2e9})

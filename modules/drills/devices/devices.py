@@ -34,7 +34,7 @@ conv = drill(variant()["conv"])
 conv
 
 # %% answer="conv_standard" points=3
-# conv_standard = "... FLOP"
+# 1. conv_standard = "... FLOP"
 ### BEGIN SOLUTION
 from staffml import solution
 
@@ -42,13 +42,13 @@ conv_standard = solution("standard", variant()["conv"])
 ### END SOLUTION
 
 # %% answer="conv_separable" points=2
-# conv_separable = ...            the number of a choice
+# 2. conv_separable = ...            the number of a choice
 ### BEGIN SOLUTION
 conv_separable = solution("separable", variant()["conv"])
 ### END SOLUTION
 
 # %% answer="conv_time" points=3
-# conv_time = "... s"
+# 3. conv_time = "... s"
 ### BEGIN SOLUTION
 conv_time = solution("time", variant()["conv"])
 ### END SOLUTION
@@ -61,19 +61,19 @@ frame = drill(variant()["frame"])
 frame
 
 # %% answer="frame_time" points=3
-# frame_time = "... s"
+# 1. frame_time = "... s"
 ### BEGIN SOLUTION
 frame_time = solution("time", variant()["frame"])
 ### END SOLUTION
 
 # %% answer="frame_frames" points=3
-# frame_frames = ...            a number, without a unit
+# 2. frame_frames = ...            a number, without a unit
 ### BEGIN SOLUTION
 frame_frames = solution("frames", variant()["frame"])
 ### END SOLUTION
 
 # %% answer="frame_double" points=2
-# frame_double = ...            the number of a choice
+# 3. frame_double = ...            the number of a choice
 ### BEGIN SOLUTION
 frame_double = solution("double", variant()["frame"])
 ### END SOLUTION
@@ -86,19 +86,19 @@ duty = drill(variant()["duty"])
 duty
 
 # %% answer="duty_energy" points=3
-# duty_energy = "... J"
+# 1. duty_energy = "... J"
 ### BEGIN SOLUTION
 duty_energy = solution("energy", variant()["duty"])
 ### END SOLUTION
 
 # %% answer="duty_power" points=3
-# duty_power = "... W"
+# 2. duty_power = "... W"
 ### BEGIN SOLUTION
 duty_power = solution("power", variant()["duty"])
 ### END SOLUTION
 
 # %% answer="duty_life" points=3
-# duty_life = "... s"
+# 3. duty_life = "... s"
 ### BEGIN SOLUTION
 duty_life = solution("life", variant()["duty"])
 ### END SOLUTION
@@ -111,19 +111,19 @@ phone = drill(variant()["phone"])
 phone
 
 # %% answer="phone_token" points=3
-# phone_token = "... J"
+# 1. phone_token = "... J"
 ### BEGIN SOLUTION
 phone_token = solution("token", variant()["phone"])
 ### END SOLUTION
 
 # %% answer="phone_day" points=3
-# phone_day = "... J"
+# 2. phone_day = "... J"
 ### BEGIN SOLUTION
 phone_day = solution("day", variant()["phone"])
 ### END SOLUTION
 
 # %% answer="phone_share" points=2
-# phone_share = ...            the number of a choice
+# 3. phone_share = ...            the number of a choice
 ### BEGIN SOLUTION
 phone_share = solution("share", variant()["phone"])
 ### END SOLUTION
@@ -136,19 +136,19 @@ flash = drill(variant()["flash"])
 flash
 
 # %% answer="flash_airtime" points=3
-# flash_airtime = "... s"
+# 1. flash_airtime = "... s"
 ### BEGIN SOLUTION
 flash_airtime = solution("airtime", variant()["flash"])
 ### END SOLUTION
 
 # %% answer="flash_energy" points=3
-# flash_energy = "... J"
+# 2. flash_energy = "... J"
 ### BEGIN SOLUTION
 flash_energy = solution("energy", variant()["flash"])
 ### END SOLUTION
 
 # %% answer="flash_days" points=3
-# flash_days = "... s"
+# 3. flash_days = "... s"
 ### BEGIN SOLUTION
 flash_days = solution("days", variant()["flash"])
 ### END SOLUTION

@@ -33,7 +33,7 @@ mm1 = drill(variant()["mm1"])
 mm1
 
 # %% answer="mm1_load" points=3
-# mm1_load = "... %"
+# 1. mm1_load = "... %"
 ### BEGIN SOLUTION
 from staffml import solution
 
@@ -41,13 +41,13 @@ mm1_load = solution("load", variant()["mm1"])
 ### END SOLUTION
 
 # %% answer="mm1_mean" points=3
-# mm1_mean = "... s"
+# 2. mm1_mean = "... s"
 ### BEGIN SOLUTION
 mm1_mean = solution("mean", variant()["mm1"])
 ### END SOLUTION
 
 # %% answer="mm1_tail" points=3
-# mm1_tail = "... s"
+# 3. mm1_tail = "... s"
 ### BEGIN SOLUTION
 mm1_tail = solution("tail", variant()["mm1"])
 ### END SOLUTION
@@ -60,13 +60,13 @@ slow = drill(variant()["slow"])
 slow
 
 # %% answer="slow_cause" points=2
-# slow_cause = ...            the number of a choice
+# 1. slow_cause = ...            the number of a choice
 ### BEGIN SOLUTION
 slow_cause = solution("cause", variant()["slow"])
 ### END SOLUTION
 
 # %% answer="slow_load" points=2
-# slow_load = ...            the number of a choice
+# 2. slow_load = ...            the number of a choice
 ### BEGIN SOLUTION
 slow_load = solution("load", variant()["slow"])
 ### END SOLUTION
@@ -79,13 +79,13 @@ cost = drill(variant()["cost"])
 cost
 
 # %% answer="cost_hour" points=3
-# cost_hour = "... USD"
+# 1. cost_hour = "... USD"
 ### BEGIN SOLUTION
 cost_hour = solution("hour", variant()["cost"])
 ### END SOLUTION
 
 # %% answer="cost_million" points=2
-# cost_million = ...            the number of a choice
+# 2. cost_million = ...            the number of a choice
 ### BEGIN SOLUTION
 cost_million = solution("million", variant()["cost"])
 ### END SOLUTION
@@ -98,19 +98,19 @@ roof = drill(variant()["roof"])
 roof
 
 # %% answer="roof_intensity" points=3
-# roof_intensity = "... FLOP/B"
+# 1. roof_intensity = "... FLOP/B"
 ### BEGIN SOLUTION
 roof_intensity = solution("intensity", variant()["roof"])
 ### END SOLUTION
 
 # %% answer="roof_ridge" points=3
-# roof_ridge = "... FLOP/B"
+# 2. roof_ridge = "... FLOP/B"
 ### BEGIN SOLUTION
 roof_ridge = solution("ridge", variant()["roof"])
 ### END SOLUTION
 
 # %% answer="roof_time" points=2
-# roof_time = ...            the number of a choice
+# 3. roof_time = ...            the number of a choice
 ### BEGIN SOLUTION
 roof_time = solution("time", variant()["roof"])
 ### END SOLUTION

@@ -34,7 +34,7 @@ mem = drill(variant()["mem"])
 mem
 
 # %% answer="mem_whole" points=3
-# mem_whole = "... B"
+# 1. mem_whole = "... B"
 ### BEGIN SOLUTION
 from staffml import solution
 
@@ -42,13 +42,13 @@ mem_whole = solution("whole", variant()["mem"])
 ### END SOLUTION
 
 # %% answer="mem_first" points=3
-# mem_first = "... B"
+# 2. mem_first = "... B"
 ### BEGIN SOLUTION
 mem_first = solution("first", variant()["mem"])
 ### END SOLUTION
 
 # %% answer="mem_devices" points=3
-# mem_devices = ...            a number, without a unit
+# 3. mem_devices = ...            a number, without a unit
 ### BEGIN SOLUTION
 mem_devices = solution("devices", variant()["mem"])
 ### END SOLUTION
@@ -61,13 +61,13 @@ ring = drill(variant()["ring"])
 ring
 
 # %% answer="ring_ring" points=3
-# ring_ring = "... s"
+# 1. ring_ring = "... s"
 ### BEGIN SOLUTION
 ring_ring = solution("ring", variant()["ring"])
 ### END SOLUTION
 
 # %% answer="ring_bucket" points=3
-# ring_bucket = "... s"
+# 2. ring_bucket = "... s"
 ### BEGIN SOLUTION
 ring_bucket = solution("bucket", variant()["ring"])
 ### END SOLUTION
@@ -80,19 +80,19 @@ pipe = drill(variant()["pipe"])
 pipe
 
 # %% answer="pipe_idle" points=3
-# pipe_idle = "... %"
+# 1. pipe_idle = "... %"
 ### BEGIN SOLUTION
 pipe_idle = solution("idle", variant()["pipe"])
 ### END SOLUTION
 
 # %% answer="pipe_step" points=3
-# pipe_step = "... s"
+# 2. pipe_step = "... s"
 ### BEGIN SOLUTION
 pipe_step = solution("step", variant()["pipe"])
 ### END SOLUTION
 
 # %% answer="pipe_kept" points=2
-# pipe_kept = ...            the number of a choice
+# 3. pipe_kept = ...            the number of a choice
 ### BEGIN SOLUTION
 pipe_kept = solution("kept", variant()["pipe"])
 ### END SOLUTION
@@ -105,19 +105,19 @@ ckpt = drill(variant()["ckpt"])
 ckpt
 
 # %% answer="ckpt_mtbf" points=3
-# ckpt_mtbf = "... s"
+# 1. ckpt_mtbf = "... s"
 ### BEGIN SOLUTION
 ckpt_mtbf = solution("mtbf", variant()["ckpt"])
 ### END SOLUTION
 
 # %% answer="ckpt_interval" points=3
-# ckpt_interval = "... s"
+# 2. ckpt_interval = "... s"
 ### BEGIN SOLUTION
 ckpt_interval = solution("interval", variant()["ckpt"])
 ### END SOLUTION
 
 # %% answer="ckpt_waste" points=3
-# ckpt_waste = "... %"
+# 3. ckpt_waste = "... %"
 ### BEGIN SOLUTION
 ckpt_waste = solution("waste", variant()["ckpt"])
 ### END SOLUTION
@@ -130,13 +130,13 @@ days = drill(variant()["days"])
 days
 
 # %% answer="days_flop" points=3
-# days_flop = "... FLOP"
+# 1. days_flop = "... FLOP"
 ### BEGIN SOLUTION
 days_flop = solution("flop", variant()["days"])
 ### END SOLUTION
 
 # %% answer="days_time" points=2
-# days_time = "... s"
+# 2. days_time = "... s"
 ### BEGIN SOLUTION
 days_time = solution("time", variant()["days"])
 ### END SOLUTION
