@@ -103,7 +103,7 @@ def _against(template, p, part, value, before):
         return Mark(1.0, value=value)
     wrong = part.mistakes(p, before)
     for m in part.misconceptions:
-        if part.near(value, wrong[m.name]):
+        if wrong[m.name] > 0 and part.near(value, wrong[m.name]):
             return Mark(max(m.credit, score), render(m.why, p, template.figures), m.name, value)
     if isinstance(part, Fermi):
         return Mark(score, "Off by less than a factor of ten." if score else "", value=value)

@@ -2,7 +2,7 @@
 
 import textwrap
 
-_UNITS = {"": "a whole number", "B": "bytes", "s": "seconds", "FLOP": "floating-point operations", "J": "joules"}
+_UNITS = {"": "a whole number", "B": "bytes", "s": "seconds", "FLOP": "floating-point operations", "OP": "operations", "J": "joules"}
 _WIDTH = 100
 
 

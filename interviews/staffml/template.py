@@ -182,8 +182,7 @@ class Template:
         if isinstance(part, Choice) and not 2 <= len(part.misconceptions) <= 5:
             raise TemplateError(f"choice {part.name!r} has {len(part.misconceptions)} misconceptions; wants 2 to 5, its wrong options")
         for bound in part.band:
-            unit = units.parse(bound)[1]
-            if unit != part.unit:
+            if units.parse(bound)[1] != units.parse(f"1 {part.unit}")[1]:
                 raise TemplateError(f"part {part.name!r} answers in {part.unit or 'counts'}, its band says {bound!r}")
         names = [m.name for m in part.misconceptions]
         if len(set(names)) < len(names):

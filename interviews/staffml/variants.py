@@ -102,6 +102,9 @@ def _number_flaw(part, p, answers):
     values = [right, *wrong.values()]
     if not all(math.isfinite(value) and value > 0 for value in values):
         return "not finite and positive"
+    for m in part.misconceptions:
+        if part.score(wrong[m.name], right) > m.credit:
+            return f"gives {m.name} more than its credit"
     low, high = (units.parse(bound)[0] for bound in part.band)
     if not low <= right <= high:
         return "outside its band"
@@ -119,8 +122,7 @@ def _number_flaw(part, p, answers):
 
 def survives_print(value, part):
     """Whether the value printed in the part's unit reads back within a quarter of its tolerance."""
-    read, unit = units.parse(units.format(value, part.unit))
-    return unit == part.unit and abs(read - value) <= part.tolerance / 4 * abs(value)
+    return abs(units.parse(units.format(value, part.unit), unit=part.unit)[0] - value) <= part.tolerance / 4 * abs(value)
 
 
 def separable(values, tolerance):

@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given as each
@@ -81,7 +82,7 @@ def test_the_right_choice_is_not_always_at_the_same_place():
 def test_an_answer_in_other_units_is_the_same_answer(name):
     scales = {"B": ("GB", "MiB", "kB", "Gbit"), "s": ("ms", "min", "h"), "J": ("kJ", "Wh"), "W": ("mW",), "FLOP": ("GFLOP", "MMAC"),
               "g": ("kg", "t"), "%": ("%",), "FLOP/B": ("kFLOP/B",), "B/s": ("MB/s", "Mbit/s"), "USD": ("kUSD",), "": ("",),
-              "FLOP/s": ("GFLOP/s", "MMAC/s")}
+              "FLOP/s": ("GFLOP/s", "MMAC/s"), "OP": ("GOP", "MMAC"), "OP/s": ("GOP/s",)}
     template, ps = variants(name, 3)
     for p in ps:
         answers = template.answers(p)
@@ -172,6 +173,37 @@ def test_in_every_chain_one_slip_costs_one_step(name):
             own[part.name] = part.value(p, before)
             found = mark(template, p, part.name, written(own[part.name], part.unit), earlier=own)
             assert found.share == 1, part.name
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if any(part.steps for part in numbers(load(n)))])
+def test_a_named_mistake_carries_through_the_steps_after_it_or_is_refused(name):
+    template, ps = variants(name, 4)
+    for p in ps:
+        answers = template.answers(p)
+        for first in numbers(template):
+            for mistaken in first.mistakes(p, answers).values():
+                own = {first.name: mistaken}
+                for part in numbers(template):
+                    if not set(part.steps) & set(own):
+                        continue
+                    try:
+                        value = part.value(p, answers | own)
+                    except (ArithmeticError, ValueError):
+                        value = math.nan
+                    if value > 0 and math.isfinite(value):
+                        assert mark(template, p, part.name, written(value, part.unit), earlier=own).share == 1, (first.name, part.name)
+                        own[part.name] = value
+                    else:
+                        found = mark(template, p, part.name, written(answers[part.name] / 1234.5, part.unit), earlier=own)
+                        assert (found.share, found.carried) == (0.0, {}), (first.name, part.name)
+
+
+def test_a_mistake_that_leads_below_nothing_is_not_looked_for():
+    rest = Part("rest", "How much is left?", "B", lambda p, all: 50e9 - all, ("1 GB", "1 TB"), (
+        Misconception("twice", lambda p, all: 50e9 - 2 * all, 0.5, "Once is enough."),))
+    template = replace(CHAIN, parts=(CHAIN.parts[0], rest))
+    assert mark(template, P, "rest", "-30 GB") == Mark(0.0, value=-30e9)
+    assert mark(template, P, "rest", "10 GB", earlier={"all": 20e9}).mistake == ""
 
 
 def test_an_estimate_is_scored_by_factors():

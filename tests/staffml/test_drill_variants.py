@@ -10,7 +10,7 @@ from hypothesis import assume
 from hypothesis import given as each
 from hypothesis import strategies as st
 
-from staffml import Misconception, Part, PoolError, Template, TemplateError, pool
+from staffml import Fermi, Misconception, Part, PoolError, Template, TemplateError, mark, pool
 from staffml.text import render
 from staffml.variants import draw, flaw, separable
 
@@ -96,6 +96,24 @@ def test_each_flaw_is_named(change, reason):
     p = ROOM.given({"total": 50e9, "item": 1.234e9, "spare": 0})
     assert flaw(ROOM, p) is None
     assert flaw(with_part(**change), p) == reason
+
+
+@pytest.mark.parametrize("off, credit, reason", [(50, 0.0, None), (8, 0.0, "left gives rough more than its credit"), (8, 0.25, None)])
+def test_a_mistake_in_an_estimate_is_a_flaw_where_its_distance_alone_earns_more_than_it(off, credit, reason):
+    part = Fermi("left", "How much, about?", "B", lambda p: p.total - p.item, ("1 GB", "200 GB"), (
+        Misconception("rough", lambda p: (p.total - p.item) / off, credit, "Why."),))
+    assert flaw(replace(ROOM, parts=(part,)), ROOM.given({"total": 50e9, "item": 1e9, "spare": 0})) == reason
+
+
+@pytest.mark.parametrize("unit, band, text", [("OP", ("1 GOP", "200 GOP"), "49 GOP"), ("OP/s", ("1 GOP/s", "200 GOP/s"), "49 TOP/s")])
+def test_operations_on_integers_have_a_unit_of_their_own(unit, band, text):
+    template = with_part(unit=unit, band=band)
+    p = template.given({"total": 50e9, "item": 1e9, "spare": 0})
+    assert flaw(template, p) is None
+    assert mark(template, p, "left", text).share == (text == "49 GOP")
+    assert mark(template, p, "left", f"{49 / 2} {unit.replace('OP', 'GMAC')}").share == 1
+    with pytest.raises(TemplateError, match=f"answers in {unit}, its band says '1 GB'"):
+        with_part(unit=unit)
 
 
 @pytest.mark.parametrize("count, reason", [(7.4, None), (7.002, "n too close to the next whole number"),
