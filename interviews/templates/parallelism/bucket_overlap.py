@@ -39,6 +39,6 @@ template = Template(
         Part("step", "How long are forward pass, backward pass, and what is exposed?", "s",
              lambda p, exposed: p.forward + p.backward + exposed, ("0.2 s", "10 s"), (
             Misconception("one after another", lambda p, bucket: p.forward + p.backward + p.buckets * bucket, 0.25,
-                          "Most of the communication runs behind the backward pass."),
+                          "Part of the communication runs behind the backward pass."),
             Misconception("all hidden", lambda p: p.forward + p.backward, 0.25,
                           "The last bucket leaves when there is nothing left to hide behind.")), tol=0.01)))

@@ -37,8 +37,7 @@ template = Template(
             Misconception("stages only", lambda p: p.count / p.stages, 0.25, "The devices of a stage belong to one replica too.")),
             rounding=round),
         Part("micro", "How many micro-batches does a replica send through its pipeline in a step?", "", micro, ("1", "10000"), (
-            Misconception("all replicas", lambda p: p.batch / p.each, 0.25, "The replicas share the batch between them."),
-            Misconception("a device each", lambda p: p.batch / p.count / p.each, 0.0, "A replica is many devices on the same sequences."))),
+            Misconception("all replicas", lambda p: p.batch / p.each, 0.25, "The replicas share the batch between them."),)),
         Part("idle", "What share of a step is a stage idle?", "%", lambda p, micro: pipeline.bubble(p.stages, max(round(micro), 1)),
              ("0.1 %", "80 %"), (
             Misconception("over the work", lambda p, micro: (p.stages - 1) / micro, 0.5, "A share is over the whole step, idle time too."),

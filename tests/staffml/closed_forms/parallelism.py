@@ -105,7 +105,7 @@ def three_axes(p):
     state = every * 4 + every * 12 / replicas
     return {
         "replicas": (replicas, {"tensor only": p.count // p.tensor, "stages only": p.count // p.stages}),
-        "micro": (micro, {"all replicas": p.batch // p.each, "a device each": p.batch / p.each / p.count}),
+        "micro": (micro, {"all replicas": p.batch // p.each}),
         "idle": (waiting / (work + waiting), {"over the work": waiting / work, "whole batch": waiting / (p.batch // p.each + waiting)}),
         "state": (state, {"nothing split": every * 16, "tensor only": state * p.stages}),
     }
