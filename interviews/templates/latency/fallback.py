@@ -38,4 +38,6 @@ template = Template(
             Misconception("one over the rest", lambda p: 1 / (1 - p.share), 0.0,
                           "That holds if both ran at the same rate; the rest takes most of the time already."),
             Misconception("the rest vanishes", lambda p, npu, whole: whole / npu, 0.25,
-                          "The NPU gets faster; what it does not know stays as it is.")))))
+                          "The NPU gets faster; what it does not know stays as it is."),
+            Misconception("changes vanish", lambda p, npu, whole: whole / rest(p.but(crossings=0)), 0.5,
+                          "A pass still changes from one to the other as often.")))))

@@ -30,7 +30,7 @@ template = Template(
             Misconception("none slow", lambda p: (1 - p.slow) ** p.shards, 0.25, "That is the share of pages that meet none."))),
         Part("each", "At most {late:%} of pages may be late. What share of its requests may a shard be late with?", "%", each,
              ("0.001 %", "2 %"), (
-            Misconception("the same", lambda p: p.late, 0.0, "Then most pages would have a late shard."),
+            Misconception("the same", lambda p: p.late, 0.0, "Then far more pages than that would have a late shard."),
             Misconception("of all shards", lambda p: 1 - (1 - p.late) ** p.shards, 0.0, "That goes from shards to pages, not back."))),
         Part("time", "Which time is that for a shard, waiting included?", "s", lambda p, each: within(p, each), ("1 ms", "1 s"), (
             Misconception("of a page", lambda p: within(p, p.late), 0.25, "That is the time for a page with a single shard."),

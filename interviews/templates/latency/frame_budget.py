@@ -19,13 +19,13 @@ template = Template(
             "bandwidth": lambda p: devices.device(p.board).bandwidth.value},
     prompt="""
         A detector needs {work:GMAC} a frame in int8 and moves {traffic:MB} of weights and activations. It runs on one {title}
-        ({board}) with {peak:TOP/s} in int8, of which it reaches {efficiency:%}, and {bandwidth:GB/s} of memory bandwidth.
-        Capture and drawing take {rest:ms} a frame more, one after the other with the network.""",
+        ({board}) with {peak:TOP/s} in int8, of which it reaches {efficiency:%}, and {bandwidth:GB/s} of memory bandwidth; arithmetic
+        and traffic overlap.         Capture and drawing take {rest:ms} a frame more, one after the other with the network.""",
     parts=(
         Part("time", "How long does the network take for a frame, at the rates above?", "s", network, ("0.5 ms", "1 s"), (
             Misconception("MAC as OP", lambda p: network(p.but(work=p.work / 2)), 0.5, "A multiply-add is two operations."),
             Misconception("printed peak", lambda p: network(p.but(efficiency=1)), 0.25, "The peak is not what is reached."),
-            Misconception("traffic in bits", lambda p: p.traffic * 8 / p.bandwidth, 0.0, "Both are in bytes already."))),
+            Misconception("traffic alone", lambda p: p.traffic / p.bandwidth, 0.0, "Arithmetic takes longer here, and decides."))),
         Part("frames", "How many whole frames a second are possible?", "", lambda p: 1 / (network(p) + p.rest), ("2", "300"), (
             Misconception("network only", lambda p: 1 / network(p), 0.5, "Capture and drawing take their time as well."),
             Misconception("rounded up", lambda p: 1 / (network(p) + p.rest) + 1, 0.5, "The last frame would be late."),

@@ -8,7 +8,8 @@ def mean(p, load):
 
 
 def tail(p, mean):
-    return queueing.mmc(1 / p.service - 1 / mean, p.service).quantile(p.share)
+    """The time in such a queue is exponential, so every server with this mean has this tail: take one that is half busy."""
+    return queueing.mmc(1 / mean, mean / 2).quantile(p.share)
 
 
 template = Template(
@@ -33,4 +34,4 @@ template = Template(
             Misconception("no waiting", lambda p: queueing.mmc(1 / p.service / 1e9, p.service).quantile(p.share), 0.25,
                           "That is the tail of the service alone."),
             Misconception("linear", lambda p, mean: mean / (1 - p.share), 0.0,
-                          "A share does not scale the mean; the tail is logarithmic in what is left.")), tol=0.04)))
+                          "The tail grows with the logarithm of the share that is left, not with its inverse.")), tol=0.04)))

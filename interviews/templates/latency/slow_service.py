@@ -24,7 +24,7 @@ def shows(table, p):
 
 
 template = Template(
-    title="Why is it slow today?", area="latency", topic="profiling-bottleneck-analysis", track="edge", level="L5", chapter="V1-13",
+    title="Why is it slow today?", area="latency", topic="profiling-bottleneck-analysis", track="edge", level="L4", chapter="V1-13",
     minutes=12, requires=("latency/single_server",),
     space={"fault": ("arrivals", "service", "servers"), "more": (1.25, 1.5), "servers": (4, 5, 6, 8, 10),
            "rate": (20, 30, 40, 50, 60, 80, 100, 120, 150), "service": (0.02, 0.025, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12)},
@@ -33,7 +33,8 @@ template = Template(
     prompt="""
         A video service on the edge had {servers} servers last week, one line for all of them, random arrivals, and service times that
         are exponential with a mean of {service:ms}. One thing has changed since: more requests come, each takes longer, or one server
-        is down and nobody noticed. Monitoring counts requests a second, requests in service on average, and the mean time of a request.""",
+        is down and nobody noticed. Monitoring counts requests a second, requests in service on average, and the mean time of a request,
+        waiting included.""",
     parts=(
         Diagnosis("cause", "What has changed?", "fault", (
             Cause("arrivals", "More requests come.", 0.0, "The rate of requests is what it was."),

@@ -23,7 +23,7 @@ def frame_budget(p):
     frames = math.floor(1 / (network + p.rest))
     return {
         "time": (network, {"MAC as OP": max(compute / 2, memory), "printed peak": max(p.work / p.peak, memory),
-                           "traffic in bits": 8 * memory}),
+                           "traffic alone": memory}),
         "frames": (frames, {"network only": math.floor(1 / network), "rounded up": frames + 1}),
         "double": (max(network, p.rest), {"still in turn": network + p.rest, "half": (network + p.rest) / 2,
                                           "the shorter": min(network, p.rest)}),
@@ -128,5 +128,6 @@ def fallback(p):
     return {
         "npu": (on_npu, {"all the work": p.work / (p.peak * p.reached), "MAC as OP": on_npu / 2, "at the peak": p.share * p.work / p.peak}),
         "whole": (whole, {"changes left out": on_npu + on_cpu, "one change": on_npu + on_cpu + p.copy, "share of operators": on_npu / p.share}),
-        "limit": (whole / (on_cpu + changes), {"one over the rest": 1 / (1 - p.share), "the rest vanishes": whole / on_npu}),
+        "limit": (whole / (on_cpu + changes), {"one over the rest": 1 / (1 - p.share), "the rest vanishes": whole / on_npu,
+                                                "changes vanish": whole / on_cpu}),
     }
