@@ -37,6 +37,8 @@ template = Template(
             Misconception("core only", lambda p, compute: p.tiles * compute, 0.0, "The core waits for every tile."))),
         Part("two", "And with two buffers, one filled while the core works on the other?", "s", overlapped, ("100 µs", "10 s"), (
             Misconception("in turn", lambda p, one: one, 0.0, "Copy and core work at the same time now."),
+            Misconception("all of it overlaps", lambda p, load, compute: p.tiles * max(load, compute), 0.5,
+                          "The first tile has to come before the core can start, and the core has to finish the last."),
             Misconception("half", lambda p, one: one / 2, 0.25, "That is so only if copying takes as long as computing."),
             Misconception("the shorter", lambda p, load, compute: p.tiles * min(load, compute), 0.0, "The longer one sets the pace.")),
              tol=0.01)))

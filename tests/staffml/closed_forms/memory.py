@@ -82,7 +82,8 @@ def dma_tiles(p):
         "load": (load, {"in bits": 8 * load, "all tiles": p.tiles * load}),
         "compute": (compute, {"MAC as OP": compute / 2, "used once": compute / p.uses, "at the peak": compute * p.reached}),
         "one": (one, {"overlapped": p.tiles * max(load, compute), "core only": p.tiles * compute}),
-        "two": (two, {"in turn": one, "half": one / 2, "the shorter": p.tiles * min(load, compute)}),
+        "two": (two, {"in turn": one, "all of it overlaps": p.tiles * max(load, compute), "half": one / 2,
+                      "the shorter": p.tiles * min(load, compute)}),
     }
 
 
