@@ -26,7 +26,8 @@ template = Template(
     prompt="""
         A decoder of {params:billion} parameters answers one request at a time on the {card} ({gpu}, {half:TFLOP/s} in fp16, {whole:TOP/s}
         in int8, {bandwidth:TB/s}). The prompt has {prompt_tokens} tokens and is limited by arithmetic, at {reached:%} of the peak; leave
-        out attention scores. A further token reads all weights and {cache:GB} of cache, and is limited by that. One plan stores
+        out attention scores. A further token reads all weights and,
+        under either plan, {cache:GB} of cache, and is limited by that. One plan stores
         weights in {bits} bits and widens them to fp16 before every product; the other keeps weights and activations in int8.""",
     parts=(
         Part("first", "How long does the prompt take with {bits}-bit weights?", "s", lambda p: prefill(p, "fp16"), ("10 ms", "2 min"), (
@@ -37,7 +38,7 @@ template = Template(
             Misconception("no cache", lambda p: step(p.but(cache=0), p.bits), 0.5, "The cache is read as well, and is not smaller."),
             Misconception("all quantized", lambda p: step(p, 2**4) * p.bits / 2**4, 0.25, "Only the weights are in fewer bits."),
             Misconception("fp16", lambda p: step(p, 2**4), 0.0, "The weights are read as they are stored."))),
-        Part("even", "From how many tokens of answer on is a request quicker with {bits}-bit weights than in int8?", "", even,
+        Part("even", "From how many further tokens on is a request quicker with {bits}-bit weights than in int8?", "", even,
              ("2", "20000"), (
             Misconception("prompt in turn", lambda p, first, token: first / (step(p, 8) - token), 0.25,
                           "In int8 the prompt takes time as well; what counts is the difference."),
