@@ -25,7 +25,7 @@ template = Template(
         A sealed box without a fan counts vehicles at a junction. Its {title} ({board}) may reach {hottest} °C; outside it is up to
         {outside} °C, and every watt inside makes the chip {resistance:plain} kelvin warmer than that. The box draws {idle:W} at rest and
         {power:W} while it works on a frame. A frame takes {work:GMAC} in int8 and moves {traffic:MB}; the chip does {peak:TOP/s}
-        at best and reaches {reached:%} of it, with {bandwidth:GB/s} of memory bandwidth beside it.""",
+        at best and reaches {reached:%} of it, while its memory moves {bandwidth:GB/s}.""",
     parts=(
         Part("limit", "How much power may the box draw for long?", "W", limit, ("4 W", "60 W"), (
             Misconception("from freezing", lambda p: p.hottest / p.resistance, 0.25, "Heat flows by the difference to the air outside."),

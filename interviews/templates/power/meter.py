@@ -18,7 +18,7 @@ template = Template(
     parts=(
         Choice("meter", "How much power does the whole building draw on average?", "W", meter, ("100 kW", "100 MW"), (
             Misconception("divided", lambda p: p.machines / p.pue, 0.0, "The building takes more than its machines, never less."),
-            Misconception("machines", lambda p: p.machines, 0.0, "Cooling and power conversion draw power as well."),
+            Misconception("on top", lambda p: p.machines + meter(p), 0.25, "PUE is the whole over the machines, not what comes on top."),
             Misconception("the rest", lambda p: meter(p) - p.machines, 0.25, "That is what the building draws beside its machines."))),
         Part("share", "What share of the energy at the meter does not reach the machines?", "%", lambda p, meter: 1 - p.machines / meter,
              ("5 %", "50 %"), (

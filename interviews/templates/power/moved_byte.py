@@ -35,5 +35,5 @@ template = Template(
         Choice("uses", "How often must a byte from DRAM be used before its arithmetic takes as much energy as reading it?", "",
                lambda p: p.byte / p.mac, ("50", "2000"), (
             Misconception("as the network does", lambda p: p.work / 2 / p.weights, 0.25, "So often does this network use it on average."),
-            Misconception("once", lambda p: 1, 0.0, "A byte from far away costs hundreds of multiply-adds."),
+            Misconception("once", lambda p: 1, 0.0, "A byte from DRAM costs far more than a multiply-add."),
             Misconception("operations", lambda p: 2 * p.byte / p.mac, 0.5, "That counts operations; a multiply-add is two.")))))

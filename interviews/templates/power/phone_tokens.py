@@ -31,4 +31,4 @@ template = Template(
         Choice("share", "What share of the battery is that?", "%", lambda p, day: day / p.battery, ("0.01 %", "100 %"), (
             Misconception("Wh as kJ", lambda p, day: day / p.battery * 3600 / 1e3, 0.25, "A watt-hour is more than a kilojoule."),
             Misconception("one answer", lambda p, day: day / p.answers / p.battery, 0.0, "That is one answer."),
-            Misconception("half", lambda p, day: day / p.battery / 2, 0.0, "Nothing halves it.")))))
+            Misconception("an hour", lambda p: p.power * 3600 / p.battery, 0.0, "That is an hour without a break.")))))

@@ -20,7 +20,8 @@ def phone_tokens(p):
     return {
         "token": (token, {"a second": p.power, "times the rate": p.power * p.rate}),
         "day": (day, {"one answer": token * p.length, "a token an answer": token * p.answers}),
-        "share": (day / p.battery, {"Wh as kJ": 3.6 * day / p.battery, "one answer": token * p.length / p.battery, "half": day / 2 / p.battery}),
+        "share": (day / p.battery, {"Wh as kJ": 3.6 * day / p.battery, "one answer": token * p.length / p.battery,
+                                    "an hour": p.power * 3600 / p.battery}),
     }
 
 
@@ -28,7 +29,7 @@ def meter(p):
     rest = (p.pue - 1) * p.machines
     whole = p.machines + rest
     return {
-        "meter": (whole, {"divided": p.machines / p.pue, "machines": p.machines, "the rest": rest}),
+        "meter": (whole, {"divided": p.machines / p.pue, "on top": p.machines + whole, "the rest": rest}),
         "share": (rest / whole, {"over the machines": rest / p.machines, "what does": p.machines / whole}),
     }
 
