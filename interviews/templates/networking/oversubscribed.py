@@ -18,8 +18,8 @@ def shuffle(p, rate):
 
 template = Template(
     title="Oversubscribed leaves", area="networking", topic="interconnect-topology", track="cloud", level="L3", chapter="V2-03", minutes=10,
-    space={("down", "up"): ((24, 8), (48, 16), (96, 32), (28, 4), (56, 8), (112, 16)), "leaves": (3, 4, 5, 6, 8), "card": (12.5e9, 25e9,
-           50e9), "size": (10e9, 20e9, 40e9, 60e9, 100e9, 200e9)},
+    space={("down", "up"): ((32, 16), (64, 32), (24, 8), (48, 16), (96, 32), (40, 8), (80, 16), (28, 4), (56, 8),
+           (112, 16)), "leaves": (3, 4, 5, 6, 8), "card": (12.5e9, 25e9, 50e9), "size": (10e9, 20e9, 40e9, 60e9, 100e9, 200e9)},
     derive={"hosts": lambda p: p.down * p.leaves},
     prompt="""
         {hosts} hosts with one card of {card:Gbit/s} each hang on {leaves} leaf switches. Every leaf has {down} links down to hosts and

@@ -27,8 +27,8 @@ template = Template(
            "service": tuple(n * 1e-3 for n in (20, 24, 25, 30, 35, 40, 45, 50, 60, 70, 75, 80, 90, 100, 120, 150))},
     where=lambda p: p.servers / 2 < p.rate * p.service < p.servers * (1 - 1 / 2**4) and clear(p),
     prompt="""
-        A factory hall has {servers} equal boxes that inspect parts. All cameras together send {rate} requests a second, independently
-        of each other; a request takes {service:ms} on average on a box, and service times are exponential. A balancer sends each
+        A factory hall has {servers} equal boxes that inspect parts. All cameras together send {rate} requests a second, at random
+        (Poisson); a request takes {service:ms} on average on a box, and service times are exponential. A balancer sends each
         request to a box at random, and every box has a queue of its own.""",
     parts=(
         Part("own", "How long does a request take on average, waiting included?", "s", own, ("20 ms", "10 s"), (
