@@ -29,5 +29,6 @@ template = Template(
             Misconception("milli twice", lambda p, airtime: energy(p, airtime) / 1e3, 0.25, "Milliwatts times seconds are millijoules."))),
         Part("days", "For how long could the sensor have run on that energy?", "s", lambda p, energy: energy / p.mean,
              ("1 min", "100 days"), (
-            Misconception("times the power", lambda p, energy: energy * p.mean * 1e9, 0.0, "Energy over power is time."),
+            Misconception("upside down", lambda p, energy: energy * p.mean / p.radio**2, 0.0,
+                          "The sensor draws less than the radio, so the energy lasts it longer."),
             Misconception("on the radio", lambda p, energy: energy / p.radio, 0.25, "That is how long the radio was on.")))))

@@ -8,7 +8,7 @@ def cost(p):
 
 
 template = Template(
-    title="Cost of a million tokens", area="deployment", topic="model-serving-infrastructure", track="cloud", level="L3",
+    title="Cost of a million tokens", area="deployment", topic="model-serving-infrastructure", track="cloud", level="L2",
     chapter="V2-10", minutes=8,
     space={"rate": (800, 1200, 1500, 2000, 2400, 3000, 4000, 5000, 6000, 9000), "devices": (2, 4, 8), "used": (0.3, 0.4, 0.5, 0.6, 0.7),
            "price": (1.99, 2.49, 2.99, 3.5, 4.25, 6.88), "million": (1000000,)},
@@ -22,5 +22,5 @@ template = Template(
             Misconception("busy hours", lambda p: p.price * p.devices * p.used, 0.25, "Idle time is paid for too."))),
         Choice("million", "What do {million} tokens cost?", "USD", cost, ("0.05 USD", "100 USD"), (
             Misconception("always busy", lambda p: cost(p.but(used=1)), 0.5, "The group is idle part of the time, and paid for."),
-            Misconception("one device", lambda p: cost(p) / p.devices, 0.25, "All devices of the group are paid for."),
-            Misconception("milli for kilo", lambda p: cost(p) * 1e3, 0.0, "You slipped by three powers of ten.")))))
+            Misconception("rate of a device", lambda p: cost(p) * p.devices, 0.25, "The whole group together puts out that many."),
+            Misconception("load the wrong way", lambda p: cost(p) * p.used**2, 0.25, "Idle time makes a token dearer, not cheaper.")))))

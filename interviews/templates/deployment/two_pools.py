@@ -24,8 +24,8 @@ template = Template(
              "ratio": lambda p: p.asked / p.prefill / (p.answered / p.decode)},
     prompt="""
         A decoder with {layers} layers and {kv_heads} key-value heads of dimension {head_dim} answers {demand} requests a second; each
-        has {asked} tokens of prompt and gets {answered} tokens of answer. Prompts are worked off on machines of their own, which take
-        {prefill} prompt tokens a second each. The cache, {bytes_per:B} a number, then moves to a machine that decodes, over
+        has {asked} tokens of prompt and gets {answered} tokens of answer. Prompts are processed on machines of their own, {prefill}
+        prompt tokens a second on each. The cache, {bytes_per:B} a number, then moves to a machine that decodes, over
         {link:Gbit/s} that nothing else uses; such a machine puts out {decode} tokens a second, all its requests together.""",
     parts=(
         Part("cache", "How large is the cache that a request moves?", "B", cache, ("1 MB", "100 GB"), (
@@ -38,7 +38,7 @@ template = Template(
             Misconception("there and back", lambda p, cache: 2 * move(p, cache), 0.25, "The cache moves once, to where it is needed."))),
         Part("wait", "By what share does moving lengthen the time from a prompt's start to the start of decoding?", "%",
              lambda p, move: move / (p.asked / p.prefill), ("0.01 %", "200 %"), (
-            Misconception("whole pool", lambda p, move: move * p.demand, 0.25, "One machine works off a prompt, not all of them."),
+            Misconception("whole pool", lambda p, move: move * p.demand, 0.25, "One machine processes a prompt, not all of them."),
             Misconception("of the answer", lambda p, move: move / (p.answered / p.decode), 0.25, "It comes on top of the prompt's time.")),
             tol=0.03),
         Part("pool", "How many machines for prompts are needed at least?", "", lambda p: p.demand * p.asked / p.prefill, ("2", "200"), (

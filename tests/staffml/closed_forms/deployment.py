@@ -7,7 +7,8 @@ def token_cost(p):
     tokens = p.rate * 3600 * p.used                                         # in an hour, idle time included
     each = hour / tokens * p.million
     return {"hour": (hour, {"one device": p.price, "busy hours": hour * p.used}),
-            "million": (each, {"always busy": each * p.used, "one device": each / p.devices, "milli for kilo": each * 1000})}
+            "million": (each, {"always busy": each * p.used, "rate of a device": each * p.devices,
+                               "load the wrong way": p.used * hour / (p.rate * 3600) * p.million})}
 
 
 def capacity_plan(p):
@@ -40,7 +41,7 @@ def firmware_update(p):
     return {
         "airtime": (airtime, {"full rate": p.size / p.rate, "bits as bytes": airtime / 8, "share lost": p.size / p.rate / (1 - p.share)}),
         "energy": (energy, {"mean power": airtime * p.mean, "milli twice": energy / 1000}),
-        "days": (energy / p.mean, {"on the radio": airtime}),
+        "days": (energy / p.mean, {"on the radio": airtime, "upside down": airtime * p.mean / p.radio}),
     }
 
 
