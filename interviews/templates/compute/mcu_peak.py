@@ -24,7 +24,7 @@ template = Template(
         leaves two to a register, and one instruction a cycle does {macs} multiply-adds on such registers. An int8 network needs
         {work:MMAC} for an inference.""",
     parts=(
-        Choice("peak", "How many operations a second is that at best?", "FLOP/s", peak, ("100 MFLOP/s", "10 GFLOP/s"), (
+        Choice("peak", "How many operations a second is that at best?", "OP/s", peak, ("100 MOP/s", "10 GOP/s"), (
             Misconception("MAC as OP", lambda p: peak(p) / 2, 0.5, "A multiply-add is two operations."),
             Misconception("clock", lambda p: p.clock, 0.25, "That is one operation a cycle."),
             Misconception("full registers", lambda p: peak(p) * 2, 0.25,

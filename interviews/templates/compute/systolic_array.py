@@ -44,5 +44,5 @@ template = Template(
         Part("rate", "What is left of the chip's peak when all its arrays work like that?", "FLOP/s", lambda p, peak, share: peak * share,
              ("10 GFLOP/s", "10 PFLOP/s"), (
             Misconception("one array", lambda p, peak, share: peak * share / p.arrays, 0.25, "All arrays work at the same time."),
-            Misconception("peak", lambda p, peak: peak, 0.0, "With so few rows the cells mostly wait."),
+            Misconception("peak", lambda p, peak: peak, 0.0, "Cells wait while the array fills and drains."),
             Misconception("what is lost", lambda p, peak, share: peak * (1 - share), 0.25, "That is what is lost.")), tol=0.03)))

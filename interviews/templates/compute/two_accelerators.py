@@ -38,11 +38,11 @@ template = Template(
             Misconception("in turn", lambda p: compute(p, p.small) + p.traffic / p.rate_a, 0.5, "They overlap; the slower one decides."))),
         Part("faster", "By which factor is a frame quicker on the {second}?", "", lambda p, first: first / seconds(p, p.large),
              ("1", "30"), (
-            Misconception("operations", lambda p: p.peak_b / p.peak_a, 0.0, "Operations a second on the box do not limit this network."),
+            Misconception("operations", lambda p: p.peak_b / p.peak_a, 0.0, "The first is limited by its memory, not by its operations."),
             Misconception("draw", lambda p: p.draw_b / p.draw_a, 0.0, "That compares watts."))),
         Choice("energy", "By which factor does a frame take more energy there?", "",
                lambda p, faster: energy(p.large, 1) / energy(p.small, faster), ("1", "30"), (
-            Misconception("watts", lambda p: p.draw_b / p.draw_a, 0.25, "That compares power; it draws it for a shorter time."),
+            Misconception("watts", lambda p: p.draw_b / p.draw_a, 0.25, "That compares power; the {second} draws it for a shorter time."),
             Misconception("times", lambda p, faster: p.draw_b / p.draw_a * faster, 0.0, "A shorter time takes less energy, not more."),
             Misconception("less", lambda p, faster: energy(p.small, faster) / energy(p.large, 1), 0.25, "That is the ratio upside down."))),
         Design("take", "Which one do you build in, and what has to be true of the robot for the other choice to be right?", (
