@@ -12,7 +12,7 @@ def up(p, update):
 
 
 template = Template(
-    title="A round of federated learning", area="cross-cutting", topic="federated-learning", track="global", level="L4",
+    title="A round of federated learning", area="cross-cutting", topic="federated-learning", track="global", level="L3",
     chapter="V2-11", minutes=10,
     space={"params": (1e6, 2e6, 3.5e6, 5e6, 8e6, 12e6, 20e6), "bytes_per": (2, 4), "clients": (100, 200, 500, 1000, 2000),
            "uplink": tuple(m * 1.25e5 for m in (2, 4, 5, 8, 10, 20)), "downlink": tuple(m * 1.25e5 for m in (25, 40, 50, 100)),
@@ -36,6 +36,6 @@ template = Template(
         Choice("packed", "Changes are sent with {bits} bits a parameter instead. How long is a phone's upload now?", "s",
                lambda p: network.transfer_seconds(llm.weight_bytes(p.params, bytes_per=p.bits / 8), p.uplink), ("10 ms", "10 min"), (
             Misconception("unpacked", lambda p: up(p, update(p)), 0.0, "That is the upload as it was."),
-            Misconception("bits as bytes", lambda p: 8 * p.bits / 8 * p.params / p.uplink, 0.25, "A byte has eight bits."),
-            Misconception("packed twice", lambda p: network.transfer_seconds(p.params * p.bits / 8, p.uplink) / 8, 0.0,
-                          "You turned bits into bytes twice.")))))
+            Misconception("bits as bytes", lambda p: 8 * p.bits / 8 * p.params / p.uplink, 0.25, "A parameter takes bits now, not bytes."),
+            Misconception("bytes over bits", lambda p: network.transfer_seconds(p.params * p.bits / 8, p.uplink) / 8, 0.0,
+                          "You divided bytes by bits a second.")))))

@@ -9,7 +9,7 @@ def run_carbon(p):
     return {
         "energy": (machines, {"one device": p.power * p.time, "at the meter": machines * p.pue}),
         "carbon": (here, {"no building": here / p.pue, "MJ as kWh": machines * p.pue / 1e6 * p.dirty}),
-        "saved": (here - there, {"what is left": there, "everything": here}),
+        "saved": (here - there, {"what is left": there, "everything": here, "no building": (here - there) / p.pue}),
     }
 
 
@@ -19,7 +19,7 @@ def federated_round(p):
     return {
         "traffic": (2 * p.clients * size, {"one way": p.clients * size, "one phone": 2 * size}),
         "round": (down + p.train + up, {"no fetch": p.train + up, "training only": p.train, "one after another": p.clients * (p.train + up)}),
-        "packed": (packed, {"unpacked": up, "bits as bytes": 8 * packed, "packed twice": packed / 8}),
+        "packed": (packed, {"unpacked": up, "bits as bytes": 8 * packed, "bytes over bits": packed / 8}),
     }
 
 
