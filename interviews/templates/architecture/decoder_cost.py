@@ -21,7 +21,7 @@ def scores(p):
 template = Template(
     title="What a configuration costs", area="architecture", topic="transformer-systems-cost", track="cloud", level="L2", chapter="V1-06",
     minutes=10,
-    space={("heads", "kv_heads", "hidden"): ((16, 8, 6144), (24, 8, 8192), (32, 8, 14336), (40, 8, 17408), (48, 8, 16384), (64, 8, 28672)),
+    space={("heads", "kv_heads", "hidden"): ((24, 8, 8192), (32, 8, 14336), (40, 8, 17408), (48, 8, 16384), (64, 8, 28672)),
            "layers": (24, 28, 32, 36, 40, 48, 64, 80), "head_dim": (128,), "vocab": (32000, 50304, 64000, 128256, 151936),
            "seen": (4096, 8192, 16384, 32768, 65536, 131072)},
     derive={"width": lambda p: p.heads * p.head_dim},

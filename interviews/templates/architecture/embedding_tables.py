@@ -28,7 +28,8 @@ template = Template(
     where=lambda p: size(p) > p.memory,
     prompt="""
         A recommender keeps {tables} tables of {rows:million} rows on average. A row is {dim} numbers of {bytes_per:B} each. To rank one
-        sample it looks up {lookups} rows of every table. It runs on the type {card} ({gpu}), which has {memory:GB} of memory.""",
+        sample it looks up {lookups} rows of every table. It is to run
+        on devices of the type {card} ({gpu}), each with {memory:GB} of memory.""",
     parts=(
         Fermi("size", "Without a calculator: how large are the tables together?", "B", size, ("10 GB", "1 PB"), (
             Misconception("one table", lambda p: size(p) / p.tables, 0.0, "That is one of the tables."),

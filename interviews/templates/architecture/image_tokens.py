@@ -43,4 +43,5 @@ template = Template(
             Misconception("linear", lambda p, share: 2**2, 0.25, "So does the number of tokens; scores grow with its square."),
             Misconception("all quadratic", lambda p, share: 2**4, 0.25,
                           "Only scores and weighted sums grow like that; products with weights grow with the tokens."),
-            Misconception("with the side", lambda p, share: 2, 0.0, "Tokens grow with the area.")))))
+            Misconception("weighted the other way", lambda p, share: 2**2 * share + 2**4 * (1 - share), 0.25,
+                          "Scores and weighted sums are the part that grows with the square of the tokens.")))))

@@ -26,11 +26,11 @@ template = Template(
         {kernel} by {kernel}. It runs on one {title} ({board}) with {peak:GOP/s} at best, of which the kernels reach {reached:%}.
         A multiply-accumulate is two operations.""",
     parts=(
-        Part("standard", "How many operations does a standard convolution need?", "FLOP", standard, ("10 kFLOP", "1 TFLOP"), (
+        Part("standard", "How many operations does a standard convolution need?", "OP", standard, ("10 kOP", "1 TOP"), (
             Misconception("MAC as OP", lambda p: standard(p) / 2, 0.5, "A multiply-accumulate is two operations."),
             Misconception("one channel in", lambda p: standard(p) / p.inputs, 0.0, "Every filter spans all input channels."),
             Misconception("filter in one direction", lambda p: standard(p) / p.kernel, 0.25, "A filter has two sides."))),
-        Choice("separable", "And depthwise, then pointwise?", "FLOP", separable, ("10 kFLOP", "1 TFLOP"), (
+        Choice("separable", "And depthwise, then pointwise?", "OP", separable, ("10 kOP", "1 TOP"), (
             Misconception("depthwise only", lambda p: p.side**2 * p.inputs * p.kernel**2 * 2, 0.25, "The pointwise part is missing."),
             Misconception("pointwise only", lambda p: p.side**2 * p.inputs * p.outputs * 2, 0.25, "The depthwise part is missing."),
             Misconception("standard", standard, 0.0, "That is the standard convolution."))),

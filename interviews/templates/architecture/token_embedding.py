@@ -13,7 +13,7 @@ template = Template(
     space={"vocab": (32000, 32768, 49152, 50304, 64000, 100352, 128256, 151936, 256000),
            "width": (768, 896, 1024, 1152, 1536, 2048, 2304, 2560), "bytes_per": (2, 4),
            "params": (0.4e9, 0.5e9, 0.6e9, 0.8e9, 1e9, 1.2e9, 1.5e9, 2e9, 2.6e9, 3e9)},
-    where=lambda p: p.vocab * p.width < p.params / 2,
+    where=lambda p: p.vocab * p.width < p.params / 2 and 2**8 < p.params / p.width**2 < 2**10,
     prompt="""
         A decoder for phones has {params:billion} parameters. Its vocabulary has {vocab} tokens, each with a vector of {width} numbers of
         {bytes_per:B}. The same matrix serves as its head, so there is one copy.""",

@@ -42,7 +42,7 @@ def image_tokens(p):
         "tokens": (tokens, {"one side": p.side // p.patch, "pixels of a patch": p.patch**2}),
         "scores": (scores, {"scores only": scores / 2, "one layer": scores / p.layers}),
         "share": (share, {"over the rest": scores / weights, "no feed-forward": scores / (scores + weights / 3)}),
-        "growth": ((4 * weights + 16 * scores) / (weights + scores), {"linear": 4, "all quadratic": 16, "with the side": 2}),
+        "growth": (4 + 12 * share, {"linear": 4, "all quadratic": 16, "weighted the other way": 16 - 12 * share}),
     }
 
 
