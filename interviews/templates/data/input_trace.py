@@ -27,7 +27,7 @@ def cause(stage, text):
 
 
 template = Template(
-    title="Which stage is ill?", area="data", topic="data-pipeline-engineering", track="cloud", level="L5", chapter="V1-04", minutes=15,
+    title="Which stage is slow?", area="data", topic="data-pipeline-engineering", track="cloud", level="L4", chapter="V1-04", minutes=15,
     space={"fault": SAID, "slow": (1.5, 2.0, 2.5, 3.0), "sample": (100e3, 200e3, 400e3, 800e3), "decoded": (150528, 602112),
            "batch": (128, 256, 512), "takes": (2500, 4000, 6000), "decode": (2e-3, 3e-3, 5e-3), "workers": (12, 16, 24),
            "link": (1e9, 2e9, 4e9), "tier": ("nvme-gen3", "sata-ssd", "block-store")},
