@@ -33,7 +33,7 @@ template = Template(
     space={BLOCKS: tuple(tuple(t * 1e-3 for t in (*times[turn:], *times[:turn])) for turn in range(6) for times in (
            (6, 3, 2, 2, 1.5, 1.5), (8, 2, 5, 3, 2, 4), (4, 4, 3, 5, 2, 6), (9, 6, 4, 3, 2, 1), (3, 7, 2, 6, 1, 5), (5, 5, 8, 2, 2, 3),
            (7, 7, 3, 2, 2, 1), (2, 3, 4, 5, 6, 7), (10, 3, 3, 2, 2, 2), (4, 9, 3, 3, 2, 5))),
-           "slower": (1.5, 1.75, 2.0, 2.25, 2.5, 3.0, 3.5), "copy": (0.5e-3, 1e-3, 1.5e-3, 2e-3, 3e-3)},
+           "slower": (1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 3.0), "copy": (0.5e-3, 1e-3, 1.5e-3, 2e-3, 3e-3)},
     where=lambda p: frames(p, cuts(p)[1])[1] > (1 + 1 / 2**4) * frames(p, cuts(p)[0])[1],
     table=lambda p: Table((("block", None), ("graphics", "s"), ("accelerator", "s")),
                           tuple((block, p[block], p[block] * p.slower) for block in BLOCKS), tells=(*BLOCKS, "slower")),
@@ -44,7 +44,6 @@ template = Template(
     parts=(
         Part("cut", "After how many blocks do you pass frames on, to get the most frames a second?", "", lambda p: cuts(p)[0],
              ("1", "5"), (
-            Misconception("half of the blocks", lambda p: len(BLOCKS) / 2, 0.0, "Blocks differ, and so do the units: balance times."),
             Misconception("half of the work", even, 0.25, "The accelerator needs longer for the same work, so it gets less of it."),
         ), rounding=round),
         Part("interval", "How long is it then from one frame to the next?", "s", lambda p, cut: frames(p, int(cut))[1],

@@ -49,7 +49,7 @@ def split_network(p):
     cut = best(p.slower)
     first, second = p.slower * sum(times[:cut]), sum(times[cut:])
     return {
-        "cut": (cut, {"half of the blocks": 3, "half of the work": best(1)}),
+        "cut": (cut, {"half of the work": best(1)}),
         "interval": (max(first, second), {"one unit": sum(times), "in turn": first + second, "mean of both": (first + second) / 2}),
         "trip": (first + p.copy + second, {"one interval": max(first, second), "no copy": first + second}),
     }
