@@ -34,7 +34,7 @@ conv = drill(variant()["conv"])
 conv
 
 # %% answer="conv_standard" points=3
-# 1. conv_standard = "... FLOP"
+# 1. conv_standard = "... OP"
 ### BEGIN SOLUTION
 from staffml import solution
 
