@@ -105,14 +105,20 @@ def test_an_extension_is_rebuilt_when_a_header_changes_that_it_includes(monkeypa
     assert set.union(*depends.values()) == parts
 
 
-@pytest.mark.slow
-def test_an_install_without_a_compiler_succeeds_and_says_so(tmp_path):
+@pytest.fixture
+def course(tmp_path):
+    """A copy of what is installed, with nothing compiled."""
     course = tmp_path / "course"
     course.mkdir()
-    for name in ("setup.cfg", "setup.py", "pyproject.toml", "LICENSE", "LICENSE-text"):
+    for name in ("setup.cfg", "setup.py", "pyproject.toml", "LICENSE", "LICENSE-text", "README.md"):
         shutil.copy(ROOT / name, course)
     for folder in FOLDERS.values():
         shutil.copytree(ROOT / folder, course / folder, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    return course
+
+
+@pytest.mark.slow
+def test_an_install_without_a_compiler_succeeds_and_says_so(course, tmp_path):
     run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", check=True)
     python = tmp_path / "venv/bin/python"
 
@@ -133,6 +139,29 @@ import tinytorch.backend; print(tinytorch.__file__, tinytorch.backend.backend_in
     file, info = run(python, "-c", code, cwd=tmp_path, check=True).stdout.splitlines()
     assert file == str(course / "tinytorch/__init__.py")
     assert re.match(r"backend cython; NumPy instead of: copy, [\w, ]+ \(not compiled\); install a C compiler", info)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler here")
+def test_a_wheel_holds_the_kernels_and_runs_where_nothing_else_is_installed(course, tmp_path):
+    log = run(sys.executable, "-m", "pip", "wheel", "-q", "--no-input", "--no-deps", "-w", tmp_path / "wheels", course)
+    assert log.returncode == 0, log.stderr[-3000:]
+    (wheel,) = (tmp_path / "wheels").iterdir()
+    bare = tmp_path / "bare"
+    shutil.unpack_archive(wheel, bare, "zip")
+    compiled = {path.name.partition(".")[0] for path in (bare / "tinytorch/_ext").glob("*.so")}
+    assert compiled == {path.stem for path in (ROOT / "tinytorch/_ext").glob("*.pyx")}
+    for name in ("isa.h", "common.pxi", "gemm.pyx"):
+        assert (bare / "tinytorch/_ext" / name).exists()
+
+    code = f"""
+import sys; sys.path[:0] = [{str(bare)!r}, {sysconfig.get_path("purelib")!r}]  # the latter for NumPy
+import tinytorch
+from tinytorch.backend import backend_info
+print(tinytorch.__file__, backend_info().missing, (tinytorch.ones((40, 30)) @ tinytorch.ones((30, 20))).numpy().sum())
+"""
+    done = run(sys.executable, "-I", "-S", "-c", code, cwd=tmp_path)
+    assert done.stdout == f"{bare / 'tinytorch/__init__.py'} {{}} 24000.0\n", done.stderr
 
 
 @pytest.fixture
