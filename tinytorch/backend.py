@@ -192,8 +192,8 @@ set_threads(_thread_count(os.environ))
 
 @dataclass(frozen=True)
 class BackendInfo:
-    """The backend in force; compiler and instruction set of the kernels (None if there are none), the threads that they
-    use, and which of them are native."""
+    """The backend in force; compiler and instruction set of the kernels (None if there are none), how many threads they use,
+    and which of them are native. str() names kernels only if some are missing."""
 
     backend: str
     compiler: str | None
@@ -206,7 +206,8 @@ class BackendInfo:
         parts = [f"backend {self.backend}"]
         if self.native:
             threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
-            parts.append(f"native: {', '.join(self.native)} ({self.compiler}, {self.isa}, {threads})")
+            which = ", ".join(self.native) if self.missing else f"all {len(self.native)} kernels"
+            parts.append(f"native: {which} ({self.compiler}, {self.isa}, {threads})")
         if self.missing:
             groups = {reason: [name for name in self.missing if self.missing[name] == reason] for reason in self.missing.values()}
             names = ", ".join(f"{', '.join(group)} ({reason})" for reason, group in groups.items())

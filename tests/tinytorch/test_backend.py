@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from tinytorch import backend as module
 from tinytorch._ext import _reference
-from tinytorch.backend import KERNELS, backend_info, kernel
+from tinytorch.backend import KERNELS, BackendInfo, backend_info, kernel
 from tinytorch.backend import backend as use_backend
 
 
@@ -99,6 +100,14 @@ def test_kernels_are_native_where_they_can_be_compiled():
         assert backend_info().native == tuple(KERNELS)
     else:
         assert set(backend_info().missing) == set(KERNELS)
+
+
+def test_the_line_about_a_backend_names_compiler_instruction_set_and_threads():
+    info = BackendInfo("cython", "gcc 12.2.0", "AVX2", 2, ("copy", "gemm"), {})
+    assert str(info) == "backend cython; native: all 2 kernels (gcc 12.2.0, AVX2, 2 threads)"
+    some = replace(info, threads=1, native=("copy",), missing={"gemm": "not compiled"})
+    assert str(some) == ("backend cython; native: copy (gcc 12.2.0, AVX2, 1 thread); NumPy instead of: gemm (not compiled); "
+                         "install a C compiler, then run pip install -e . again")
 
 
 def test_a_choice_lasts_until_the_end_of_its_block():
