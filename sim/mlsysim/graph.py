@@ -83,7 +83,7 @@ class Graph:
         self.depthwise, self.vectors = self.kinds == KINDS.index("depthwise"), self.kinds == KINDS.index("vector")
         self.narrow = np.array([op.kind == "gemm" and op.slim() for op in self.ops], dtype=bool)
         # What frameworks leave in 16 bits where products take 8: attention, and the head, whose rounding decides on a token.
-        self.wide = np.array([op.kind == "attention" or op.name.split()[0] == "head" for op in self.ops], dtype=bool)
+        self.wide = np.array([op.kind == "attention" or f"{op.name} ".startswith("head ") for op in self.ops], dtype=bool)
         fast = [op.fast for op in self.ops]
         self.fast = np.array(fast) if max(fast, default=1.0) > 1.0 else None
         self.shares = None, None  # efficiency.py keeps the last shares of the peak here, with what they were for

@@ -272,6 +272,7 @@ def test_eight_bit_training_keeps_attention_and_the_head_in_sixteen():
     assert 1.2 < gain[0] < 1.7 and 1.0 < gain[1] < 1.2, "long sequences are attention, which gains nothing"
     g = model("llama-3.1-8b").graph(batch=1, tokens=64)
     assert {op.name for op, wide in zip(g.ops, g.wide, strict=True) if wide} == {"attention", "head"}
+    assert not graph.Graph([graph.Op("", "gemm", 8, 8, 8), graph.Op("heads apart", "gemm", 8, 8, 8)]).wide.any()
     rounded = [op.name for op in casts(g).ops]
     assert rounded == [f"{op.name} cast" for op in g.ops if op.kind == "gemm" and op.name != "head"]
     fast, slow = (efficiency.operator_times(g, device("h100"), p).compute for p in ("fp8", "bf16"))
