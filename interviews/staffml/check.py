@@ -74,7 +74,7 @@ def closed_form(name, forms=CLOSED_FORMS):
     path = Path(forms) / f"{area.replace('-', '_')}.py"
     if not path.is_file():
         raise TemplateError(f"{name} has no closed form: {path} does not exist; define {function}(p) there")
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
     for node in ast.walk(tree):
         modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []
         modules += [node.module or "."] if isinstance(node, ast.ImportFrom) else []
@@ -92,24 +92,28 @@ def closed_form(name, forms=CLOSED_FORMS):
 def typed_in(path):
     """Numbers and names of devices written into the functions of a template file -> [one line each].
 
-    Powers of ten, powers of two written 2**n, and units are let through; so is an upper-case name given a value at the
+    Powers of ten, powers of two written 2**n, and units are let through; so is a name given a value at the
     top of the file, on a line that says in a comment where the value comes from.
     """
     source = Path(path).read_text(encoding="utf-8")
     lines, tree, found = source.splitlines(), ast.parse(source), []
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.Lambda)]
+    read = {n.id for function in functions for n in ast.walk(function) if isinstance(n, ast.Name)}
     for node in tree.body:
-        if isinstance(node, ast.Assign) and any(_numbers(node.value)) and "#" not in " ".join(lines[node.lineno - 1:node.end_lineno]):
-            target = ast.unparse(node.targets[0])
-            if target.isupper():
-                found.append(f"{path}:{node.lineno}: {target} has a number without a source; say in a comment where it is from")
-    for function in ast.walk(tree):
-        if isinstance(function, ast.FunctionDef | ast.Lambda):
-            body = function.body if isinstance(function.body, list) else [function.body]
-            if isinstance(function, ast.FunctionDef) and ast.get_docstring(function):
-                body = body[1:]
-            for node in (n for part in body for n in _numbers(part)):
-                found.append(f"{path}:{node.lineno}: {node.value!r} is typed into a key; "
-                             "make it a parameter, or a named constant with its source")
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or not any(_numbers(node.value or node)):
+            continue
+        target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+        constant = ast.unparse(target).isupper() or read & {n.id for n in ast.walk(target) if isinstance(n, ast.Name)}
+        if constant and "#" not in " ".join(lines[node.lineno - 1:node.end_lineno]):
+            found.append(f"{path}:{node.lineno}: {ast.unparse(target)} has a number without a source; say in a comment where it is from")
+    for function in functions:
+        body = function.body if isinstance(function.body, list) else [function.body]
+        if isinstance(function, ast.FunctionDef) and ast.get_docstring(function):
+            body = body[1:]
+        body = [*body, *function.args.defaults, *filter(None, function.args.kw_defaults)]
+        for node in (n for part in body for n in _numbers(part)):
+            found.append(f"{path}:{node.lineno}: {node.value!r} is typed into a key; "
+                         "make it a parameter, or a named constant with its source")
     return list(dict.fromkeys(found))
 
 
