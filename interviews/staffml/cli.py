@@ -2,6 +2,7 @@
 
 import json
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 
 def _s(count):
     return "" if count == 1 else "s"
+
+
+def _wide(table):
+    """Print a table; where nobody's terminal sets a width, with room for the names in it."""
+    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def named(name):
@@ -52,7 +58,7 @@ def list_(area: Area = None, level: Level = None, track: Track = None, as_json: 
     table = Table("template", "level", "track", "topic", "min", "kinds", "chapter", box=None, pad_edge=False)
     for t in found:
         table.add_row(t.name, t.level, t.track, t.topic, str(t.minutes), ", ".join(t.kinds), t.chapter)
-    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160).print(table)
+    _wide(table)
     for what, known in (("area", AREAS), ("level", LEVELS), ("track", TRACKS)):
         counts = Counter(getattr(t, what) for t in found)
         out.print(f"{len(counts)} of {len(known)} {what}s: " + ", ".join(f"{k} {counts[k]}" for k in known if counts[k]))
@@ -192,12 +198,12 @@ def _class_report(found):
         table.add_row(p.template, p.part, str(p.n), f"{100 * p.share:.0f} %", "" if p.rest is None else f"{p.rest:+.2f}", mistakes)
     out.print(f"{found.students} student{_s(found.students)}. mean: of a part's points; with the rest: correlation with a "
               "student's other drill answers")
-    out.print(table)
+    _wide(table)
     if found.items:
         table = Table("re-estimated", "n", "difficulty", "as hard as", "discrimination", box=None, pad_edge=False)
         for name, item in found.items.items():
             table.add_row(name, str(item.responses), f"{item.difficulty:+.2f}", level(item.difficulty), f"{item.discrimination:.2f}")
-        out.print(table)
+        _wide(table)
     if found.few:
         out.print(f"uncalibrated, fewer than {ENOUGH} students: " + ", ".join(f"{t} ({n})" for t, n in sorted(found.few.items())))
 
@@ -216,7 +222,20 @@ def main():
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             sys.stderr.write(f"staffml: {error.format_message()}\n")
             sys.exit(error.exit_code)
-        if isinstance(error, ValueError | OSError):
-            sys.stderr.write(f"staffml: {error}\n")
+        where = _author(error)
+        if where or isinstance(error, ValueError | OSError):
+            sys.stderr.write(f"staffml: {where}{getattr(error, 'msg', error) if where else error}\n")
             sys.exit(2)
         raise
+
+
+def _author(error):
+    """"FILE:LINE: kind of error: " where an error comes out of a template or a closed form; nothing where it does not."""
+    from .check import CLOSED_FORMS
+    from .template import FOLDER
+
+    frames = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError):
+        frames.append((error.filename or "", error.lineno))
+    own = [f for f in frames if Path(f[0]).is_relative_to(FOLDER) or Path(f[0]).is_relative_to(CLOSED_FORMS)]
+    return f"{own[-1][0]}:{own[-1][1]}: {type(error).__name__}: " if own else ""

@@ -182,13 +182,16 @@ def export(file: Annotated[Path | None, typer.Argument(help="Where to; the termi
     each of three variants of every template on memory: question in front, key and feedback behind. Notes keep their identity, so
     import a later export with "update existing notes: always". Anki shows the same numbers again; `staffml due` draws new ones.
     """
+    from mlsysbook import atomic
+
     from .practice import Practice
 
     if anki and file:
         raise ValueError(f"got {file} and --anki {anki}; wants one of them")
+    for path in (file, anki):
+        if path and not path.parent.is_dir():
+            raise ValueError(f"{path}: there is no folder {path.parent}; make it first")
     if anki:
-        from mlsysbook import atomic
-
         from .anki import deck
         from .pools import draws, variant
         from .session import chosen, plural
@@ -202,7 +205,7 @@ def export(file: Annotated[Path | None, typer.Argument(help="Where to; the termi
     if file is None:
         out.print(text)
     else:
-        file.write_text(text + "\n", encoding="utf-8")
+        atomic.write(file, f"{text}\n".encode())
         out.print(f"{file}: written")
 
 

@@ -128,7 +128,7 @@ def _confidence():
             raise Stopped
         if not text:
             return None
-        if text.isascii() and text.isdigit() and 0 <= int(text) <= 100:
+        if text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= 100:
             return int(text) / 100
         yield Say(f"got {text[:20]!r}; write a whole number from 0 to 100, or nothing", "format")
 

@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 
 from mlsysim import units
-from staffml import load
+from staffml import cli, load
+from staffml.check import CLOSED_FORMS
 from staffml.cli import preview
 from staffml.pools import draws, variant
 from staffml.practice import Practice
 from staffml.round import Stopped, item
 from staffml.round import play as run_steps
 from staffml.taxonomy import AREAS, LEVELS, TRACKS
-from staffml.template import names
+from staffml.template import FOLDER, names
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,7 +80,7 @@ def test_every_template_has_a_preview(capsys):
     (("new", "memory"), "wants AREA/NAME"),
     (("dril",), "No such command"),
     (("drill", "--count", "0"), "--count"),
-    (("export", "/no/such/folder/x.json"), "No such file or directory"),
+    (("export", "/no/such/folder/x.json"), "there is no folder /no/such/folder"),
 ])
 def test_bad_input_is_one_line_and_status_two(staffml, arguments, message):
     done = staffml(*arguments)
@@ -207,3 +208,30 @@ def test_what_is_wanted_is_told_in_the_unit_of_the_question():
     template = load("networking/ring_all_reduce")
     right = template.answers(variant(template, draws(template.name)["draws"][0]))
     assert [f"wanted {units.format(v, 's')}" in said for v in right.values()] == [True, True] and {a.share for a in answers} == {0.0}
+
+
+@pytest.mark.parametrize("folder", [FOLDER, CLOSED_FORMS])
+@pytest.mark.parametrize("code, said", [("1 / 0", "ZeroDivisionError: division by zero"), ("int('x')", "ValueError: invalid literal"),
+                                        ("(", "SyntaxError: '(' was never closed")])
+def test_an_error_in_what_an_author_wrote_is_one_line_with_its_place(folder, code, said, monkeypatch, capsys):
+    path = folder / "memory.py"
+
+    def app(**_):
+        exec(compile(f"\n{code}", str(path), "exec"))
+
+    monkeypatch.setattr(cli, "app", app)
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+    told = capsys.readouterr().err
+    assert told.startswith(f"staffml: {path}:2: {said}") and told.count("\n") == 1
+
+
+def test_an_error_of_the_program_itself_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(cli, "app", lambda **_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.main()
+
+
+def test_no_confidence_ends_a_round(staffml):
+    done = staffml("drill", "--template", "memory/kv_cache", "--count", 1, stdin="1 GB\n" + "9" * 5000 + "\n-1\n101\n\n")
+    assert done.returncode == 0 and done.stdout.count("write a whole number from 0 to 100") == 3
