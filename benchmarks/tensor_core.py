@@ -21,7 +21,7 @@ from pathlib import Path
 from kernels import harness
 
 HERE = Path(__file__).resolve().parent
-ON_TWO = ("training step", "1024 × 1024 × 1024", "fwd+bwd", "64 × 64 × 32 × 32", "2 threads")  # rows worth a second thread
+ON_TWO = ("training step", "1024 × 1024 × 1024", "fwd+bwd", "× 32 × 32 → 64", "2 threads")  # rows worth a second thread
 COMPARED = {"default": ("ours", "torch", "torch, fused Adam", "numpy"), "avx512": ("ours", "torch"), "threads": ("ours", "torch")}
 
 
@@ -119,9 +119,9 @@ measured {peak:.0f} GFLOP/s and {bandwidth:.1f} GB/s of one thread, as a share o
 {steps}
 
 ## Two threads
-By the clock on the wall, on {processors} processors. The last row is how many times as fast two threads are as one; the goal is
-1.6× on an idle machine. Load while these rows were measured: {load}, this one included. Where other programs take a processor, a median says
-how long they kept it, and the best run comes nearest to an idle machine.
+By the clock on the wall, on {processors} processors. The last row is how many times as fast two threads are as one; the goal is 1.6× on an
+idle machine. Load while these rows were measured: {load}, this one included. Where other programs take a processor, a
+median says how long they kept it, and the best run comes nearest to an idle machine.
 
 | work | | ours, median | ÷ PyTorch | ours, best | ÷ PyTorch |
 |---|---|---|---|---|---|
