@@ -36,9 +36,9 @@ class Misconception:
 class Part:
     """One question with one number for an answer.
 
-    answer(p) returns it in SI units; `unit` is the unit's symbol ("" for a count; OP for operations on integers); `band` holds the
-    least and the largest plausible answer, as text with units. `tol` is relative. `rounding` (math.floor or math.ceil) makes the
-    answer a whole number that must be met exactly; misconceptions are rounded the same way.
+    answer(p) returns it in SI units; `unit` is the symbol in which the answer is printed, such as s, h, OP, bit/s, "" for a count;
+    `band` holds the least and the largest plausible answer, as text with units. `tol` is relative. `rounding` (math.floor or
+    math.ceil) makes the answer a whole number that must be met exactly; misconceptions are rounded the same way.
     """
 
     name: str

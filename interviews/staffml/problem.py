@@ -2,7 +2,8 @@
 
 import textwrap
 
-_UNITS = {"": "a whole number", "B": "bytes", "s": "seconds", "FLOP": "floating-point operations", "OP": "operations", "J": "joules"}
+_UNITS = {"": "a whole number", "B": "bytes", "s": "seconds", "h": "hours", "J": "joules", "FLOP": "floating-point operations",
+          "OP": "operations"}
 _WIDTH = 100
 
 

@@ -9,9 +9,9 @@ _BINARY = (2**30 / 1e9, 2**40 / 1e12, 2**20 / 1e6, 2**10 / 1e3)
 # name, factors, symbols of which the unit must have one ("" for any), where to look
 _SLIPS = (
     ("GiB and GB", _BINARY, ("B",), "a GiB has 1024 MiB, a GB 1000 MB"),
-    ("bits and bytes", (8.0,), ("B",), "a byte has eight bits"),
+    ("bits and bytes", (8.0,), ("B", "bit"), "a byte has eight bits"),
     ("power of ten", _TEN, ("",), "look at the prefixes"),
-    ("hours and seconds", (60.0, 3600.0), ("s", "J"), "look at minutes, hours and seconds"),
+    ("hours and seconds", (60.0, 3600.0), ("s", "h", "J"), "look at minutes, hours and seconds"),
     ("factor of two", (2.0,), ("",), "one way or both, multiply-adds or operations, one or a pair?"),
 )
 

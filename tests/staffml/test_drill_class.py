@@ -7,6 +7,7 @@ import pytest
 
 from mlsysbook.answers import identity
 from mlsysbook.grading.judge import judge_answer
+from mlsysim import units
 from staffml import Choice, Design, Diagnosis, Part, answer_key, bake, load, mark
 from staffml.parts import computed
 from staffml.template import names
@@ -22,7 +23,7 @@ class Course:
     def __init__(self, name):
         self.pool = bake(name, 200)
 
-    def variant(self, student):
+    def variant(self, student, track=None):
         return self.pool[identity.pick("ml", "drill", student, len(self.pool))]
 
     def key(self, part, v, earlier=None):
@@ -55,7 +56,7 @@ def test_every_student_is_judged_on_their_own_numbers(name):
             else:
                 wrong = list(part.mistakes(p, template.answers(p)).values())
                 value = draw.choice([template.answers(p)[part.name], *wrong])
-                text = f"{100 * value!r} %" if part.unit == "%" else f"{value!r} {part.unit}".strip()
+                text = units.format(value, part.unit, digits=12)
             item, flags = judged(course, part, student, text)
             assert item["score"] == pytest.approx(4 * mark(template, p, part.name, text).share)
             assert flags == []
@@ -116,7 +117,7 @@ def test_a_step_is_judged_with_the_students_own_value_too(name):
                 break
         else:
             continue
-        text = f"{100 * follows!r} %" if part.unit == "%" else f"{follows!r} {part.unit}".strip()
+        text = units.format(follows, part.unit, digits=12)
         alone, _ = judged(course, part, STUDENTS[0], text)
         item, flags = judged(course, part, STUDENTS[0], text, own)
         assert item["score"] == 4 and alone["score"] < 4 and flags == []

@@ -45,7 +45,7 @@ def test_a_baked_variant_holds_no_answer_and_no_feedback(baked):
         assert set(v) == {"template", "given", "prompt", "parts"}
         assert set(v["given"]) == set(load(NAME).parameters)
         for part in load(NAME).parts:
-            assert set(v["parts"][part.name]) == {"question", "unit", "tolerance"}
+            assert set(v["parts"][part.name]) == {"number", "question", "unit", "tolerance"}
             assert not any(m.why in str(v) for m in part.misconceptions)
 
 

@@ -39,7 +39,7 @@ def numbers(template):
 
 
 def written(value, unit):
-    return f"{100 * value!r} %" if unit == "%" else f"{value!r} {unit}".strip()
+    return f"{value / units.parse(f'1 {unit}')[0]!r} {unit}".strip()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -82,7 +82,8 @@ def test_the_right_choice_is_not_always_at_the_same_place():
 def test_an_answer_in_other_units_is_the_same_answer(name):
     scales = {"B": ("GB", "MiB", "kB", "Gbit"), "s": ("ms", "min", "h"), "J": ("kJ", "Wh"), "W": ("mW",), "FLOP": ("GFLOP", "MMAC"),
               "g": ("kg", "t"), "%": ("%",), "FLOP/B": ("kFLOP/B",), "B/s": ("MB/s", "Mbit/s"), "USD": ("kUSD",), "": ("",),
-              "FLOP/s": ("GFLOP/s", "MMAC/s"), "OP": ("GOP", "MMAC"), "OP/s": ("GOP/s",)}
+              "FLOP/s": ("GFLOP/s", "MMAC/s"), "OP": ("GOP", "MMAC"), "OP/s": ("GOP/s",),
+              "bit/s": ("MB/s", "Mbit/s"), "h": ("s", "days")}
     template, ps = variants(name, 3)
     for p in ps:
         answers = template.answers(p)

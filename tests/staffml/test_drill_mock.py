@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from mlsysim import units
 from staffml import irt, load, mock
 from staffml.parts import Choice, Design, Diagnosis, Fermi
 from staffml.pools import variant
@@ -38,7 +39,7 @@ def right(part, p, answers):
     if isinstance(part, Choice | Diagnosis):
         options = part.options(p, answers) if isinstance(part, Choice) else part.options(p)
         return str(next(i for i, (_, wrong) in enumerate(options, 1) if wrong is None))
-    return f"{answers[part.name]!r} {part.unit}"
+    return units.format(answers[part.name], part.unit, digits=12)
 
 
 def interview(path, knows, clock=None, stop_after=None, said=None):

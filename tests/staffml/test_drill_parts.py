@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from mlsysim import units
 from staffml import (
     Cause,
     Choice,
@@ -121,7 +122,7 @@ def test_keys_for_the_gradebook_agree_with_practice(name):
             else:
                 tries = [key.value * f for f in (1, 1.001, 1.3, 3, 7, 100)] + list(part.mistakes(p, answers).values())
             for value in tries:
-                text = f"{100 * value!r} %" if key.unit == "%" else f"{value!r} {key.unit}"
+                text = units.format(value, key.unit, digits=12)
                 assert key.grade(value)[0] == pytest.approx(mark(template, p, part.name, text).share)
 
 

@@ -31,7 +31,7 @@ template = Template(
             Misconception("no trip", lambda p: remote(p) - p.trip, 0.25, "The message and its answer travel as well."),
             Misconception("two trips", lambda p: remote(p) + p.trip, 0.25, "A round trip is there and back already."),
             Misconception("bits as bytes", lambda p: remote(p.but(image=p.image / 8)), 0.0, "The uplink is in bits a second."))),
-        Part("break", "From which uplink rate on is the server quicker?", "B/s", lambda p, local: p.image / (local - p.trip - p.server),
+        Part("break", "From which uplink rate on is the server quicker?", "bit/s", lambda p, local: p.image / (local - p.trip - p.server),
              ("1 kB/s", "1 GB/s"), (
             Misconception("no server", lambda p, local: p.image / (local - p.trip), 0.5, "The server takes its time too."),
             Misconception("no trip", lambda p, local: p.image / (local - p.server), 0.25, "The trip takes its time too."),

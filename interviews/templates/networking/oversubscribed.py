@@ -29,7 +29,7 @@ template = Template(
         Part("over", "By what factor are the leaves oversubscribed?", "", over, ("1", "20"), (
             Misconception("share of the ports", lambda p: (p.down + p.up) / p.up, 0.5, "Compare links down with links up, not with all."),
             Misconception("upside down", lambda p: p.up / p.down, 0.5, "Oversubscribed by more than one means less up than down."))),
-        Part("rate", "All hosts send evenly to all others. At what rate can each send?", "B/s", rate, ("50 MB/s", "50 GB/s"), (
+        Part("rate", "All hosts send evenly to all others. At what rate can each send?", "bit/s", rate, ("50 MB/s", "50 GB/s"), (
             Misconception("full rate", lambda p: p.card, 0.0, "The links up are too few for what the hosts of a leaf can send."),
             Misconception("all goes up", lambda p, over: p.card / over, 0.5, "Part of the traffic is for hosts of the same leaf."),
             Misconception("share of the hosts", lambda p: p.card / p.leaves, 0.0, "Links up are what is scarce; count them."))),

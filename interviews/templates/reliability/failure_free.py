@@ -27,7 +27,7 @@ template = Template(
         rate, independent of each other. A fleet of {vehicles} vehicles, each on the road for {share:%} of every day, is to show with a
         confidence of {sure:%} that the rate is below the limit (one-sided).""",
     parts=(
-        Part("clean", "How much driving has to pass without any such event?", "s", hours, ("10000 h", "1e7 h"), (
+        Part("clean", "How much driving has to pass without any such event?", "h", hours, ("10000 h", "1e7 h"), (
             Misconception("the limit", lambda p: p.limit, 0.25, "A system right at the limit gets that far more than one time in three."),
             Misconception("chance as a factor", lambda p: p.limit / (1 - p.sure), 0.25,
                           "The chance of seeing nothing falls exponentially, so its logarithm counts."),
@@ -35,7 +35,7 @@ template = Template(
         Part("fleet", "How long does that take the fleet?", "s", fleet, ("2 days", "1e6 days"), (
             Misconception("day and night", lambda p, clean: fleet(p, clean) * p.share, 0.5, "A parked vehicle shows nothing."),
             Misconception("one vehicle", lambda p, clean: fleet(p, clean) * p.vehicles, 0.25, "Hours of all vehicles add up."))),
-        Part("once", "One such event happens on the way. How much driving, from the start, shows the same then?", "s",
+        Part("once", "One such event happens on the way. How much driving, from the start, shows the same then?", "h",
              lambda p: hours(p, 1), ("10000 h", "2e7 h"), (
             Misconception("start over", lambda p: 2 * hours(p), 0.25,
                           "Hours before the event count; what has to hold is the bound for one event in all of them."),
