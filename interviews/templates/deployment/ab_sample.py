@@ -18,6 +18,7 @@ template = Template(
            ("level", "sure"): ((0.05, 1.96), (0.01, 2.576)), ("found", "power"): ((0.8, 0.842), (0.9, 1.282)),
            "users": (20000, 50000, 80000, 100000, 200000, 500000),
            "share": (0.1, 0.2, 0.5)},
+    where=lambda p: 86400 < days(p, arm(p)) < 2**6 * 86400,
     prompt="""
         A keyboard app shows suggestions, and {base:%} of its users take one on their first day. You want to see whether a new model on
         the phone raises that by {lift:%} of what it is, at a significance level of {level:%}, two-sided (z = {sure:plain}), and to find
@@ -29,9 +30,9 @@ template = Template(
             Misconception("no power", lambda p: arm(p) * (p.sure / (p.sure + p.power)) ** 2, 0.5,
                           "Without the second z the test misses such an effect every other time."),
             Misconception("one sample", lambda p: arm(p) / 2, 0.5, "Both arms vary, so the variance of the difference is doubled."))),
-        Part("days", "How long does it take to collect them?", "s", days, ("10 min", "100000 days"), (
+        Part("days", "How long does it take to collect them?", "s", days, ("1 day", "100 days"), (
             Misconception("one arm", lambda p, arm: days(p, arm) / 2, 0.5, "There are two arms to fill."),
             Misconception("all users", lambda p, arm: days(p, arm) * p.share, 0.25, "Only a share of the users enters the test."))),
-        Part("half", "How long if the effect to find were half as large?", "s", lambda p, days: 4 * days, ("10 min", "400000 days"), (
+        Part("half", "How long if the effect to find were half as large?", "s", lambda p, days: 4 * days, ("1 day", "400 days"), (
             Misconception("twice as long", lambda p, days: 2 * days, 0.25, "Users needed grow with the inverse square of the effect."),
             Misconception("half as long", lambda p, days: days / 2, 0.0, "A smaller effect is harder to see.")))))
