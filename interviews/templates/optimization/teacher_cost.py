@@ -24,6 +24,7 @@ template = Template(
            "epochs": (2, 3, 4), "kept": (16, 32, 64), "vocabulary": (128000, 256000), "each": (4, 6), "count": (64, 128, 256),
            "reached": (0.3, 0.4), "gpu": ("a100", "h100", "mi300x")},
     derive={"card": lambda p: devices.device(p.gpu).title, "peak": lambda p: devices.device(p.gpu).rate("bf16")},
+    where=lambda p: seconds(p, label(p) + learn(p)) < 2**5 * 86400,
     prompt="""
         A student of {student:billion} parameters for a phone learns from a dense teacher of {teacher:billion}. The teacher reads the
         {tokens:billion} tokens of the data once; of its {vocabulary} probabilities for each token the {kept} largest are stored, each
