@@ -14,6 +14,7 @@ template = Template(
     title="The global batch", area="parallelism", topic="data-parallelism", track="cloud", level="L1", chapter="V2-05", minutes=4,
     space={"devices": (64, 96, 128, 192, 256, 384, 512), "group": (2, 4, 8, 16), "micro": (2, 3, 4, 6, 8), "accumulate": (4, 8, 10, 12, 16),
            "context": (2048, 4096, 8192), "tokens": tuple(b * 1e9 for b in (100, 120, 150, 200, 300, 450, 600, 750))},
+    where=lambda p: 2**12 < steps(p) < 2**20,
     prompt="""
         {devices} devices train a decoder with data parallelism; each replica of the model is spread over {group} devices. A replica
         works on {micro} sequences at a time and adds up the gradients of {accumulate} such micro-batches before all replicas reduce
