@@ -21,6 +21,7 @@ template = Template(
     space={"active": (8e-3, 12e-3, 20e-3, 25e-3, 33e-3, 45e-3, 80e-3, 120e-3), "busy": (0.02, 0.04, 0.05, 0.08, 0.1, 0.2, 0.25),
            "period": (1.0, 2.0, 5.0, 10.0, 20.0, 30.0), "sleep": (5e-6, 10e-6, 20e-6, 50e-6, 80e-6, 100e-6),
            "battery": (2376.0, 3564.0, 7920.0, 10800.0, 27000.0)},
+    where=lambda p: 2**4 * 86400 < life(p, mean(p, work(p))) < 2**12 * 86400,
     prompt="""
         A keyword spotter wakes every {period:s}, computes for {busy:ms} at {active:mW} and sleeps at {sleep:µW} for the rest of
         the period. Its battery holds {battery:J}, all of it usable.""",
@@ -29,7 +30,7 @@ template = Template(
             Misconception("whole period", lambda p: p.active * p.period, 0.25, "It draws that power only while it computes."),
             Misconception("milli twice", lambda p: work(p) / 1e3, 0.25, "Milliwatts times milliseconds are microjoules."))),
         Part("power", "What is the mean power, sleep included?", "W", mean, ("1 µW", "100 mW"), (
-            Misconception("no sleep", lambda p, energy: energy / p.period, 0.5, "Sleep is cheap and lasts nearly all the time."),
+            Misconception("no sleep", lambda p, energy: energy / p.period, 0.5, "Sleep is cheap, but it lasts most of the time."),
             Misconception("half and half", lambda p: (p.active + p.sleep) / 2, 0.0, "Weight each state by the time it lasts."),
             Misconception("always on", lambda p: p.active, 0.0, "It is awake for a small share of the period.")), tol=0.03),
         Part("life", "How long does the battery last?", "s", life, ("1 h", "40000 days"), (
