@@ -27,7 +27,7 @@ template = Template(
     parts=(
         Part("products", "How long do the matrix products take then?", "s", products, ("1 ms", "1 s"), (
             Misconception("half", lambda p: p.step * p.arithmetic / 2, 0.25,
-                          "Products go by the rate of arithmetic, which rises by far more than the bytes shrink."),
+                          "Products go by the rate of arithmetic, which rises by more than the bytes shrink."),
             Misconception("whole step", lambda p: products(p) / p.arithmetic, 0.25, "Only a share of the step goes to products."))),
         Part("step", "How long does the step take?", "s", lambda p, products: products + p.step * p.traffic / 2 + rest(p),
              ("10 ms", "2 s"), (
