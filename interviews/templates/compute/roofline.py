@@ -42,4 +42,4 @@ template = Template(
             Misconception("the faster", lambda p: min(flop(p) / p.peak, traffic(p) / p.bandwidth), 0.0,
                           "You took the quicker of the two; the other roof is lower."),
             Misconception("MAC as FLOP", lambda p: bounds.roofline(flop(p) / 2, traffic(p) / 2, p.gpu).seconds, 0.25,
-                          "You counted half of the work.")))))
+                          "That is half of it: a multiply-add is two operations, and a number takes two bytes.")))))
