@@ -170,7 +170,7 @@ class Explore:
 
     def __repr__(self):
         name, control = next(iter(self.controls.items()))
-        ask = f".at({name}={control.extremes[-1]!r})"
+        ask = f".at({name}={control.values[-2 if len(control.values) > 2 else -1]!r})"
         ranges = "; ".join(f"{n.replace('_', ' ')}: " + (f"{c.say(c.low)} to {c.say(c.high)}" if isinstance(c, Slider) else
                            ", ".join(map(c.say, c.values))) for n, c in self.controls.items())
         return f"{self.at()}\nControls: {ranges}. For other settings ask with {ask}"

@@ -32,7 +32,7 @@ def wall():
 def test_it_says_its_sentence_and_how_to_ask(wall):
     assert repr(wall).splitlines() == [
         f"At load 50 %, servers 4: p99 is {1e3 * queue(0.5, 4).quantile(0.99):.3g} ms.",
-        "Controls: load: 10 % to 95 %; servers: 1 to 64. For other settings ask with .at(load=0.95)"]
+        "Controls: load: 10 % to 95 %; servers: 1 to 64. For other settings ask with .at(load=0.929)"]
     assert wall.at(servers=1).result.seconds == pytest.approx(0.04) and wall.at(load="80 %").settings == {"load": 0.8, "servers": 4}
 
 
