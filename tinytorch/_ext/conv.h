@@ -6,7 +6,8 @@
  * as they are wanted, without a transpose; the weights are packed, ROWS target channels side by side. (c) Work proceeds in
  * windows of target rows and blocks of channels that stay in the caches, so that any image and any number of channels will
  * do. (d) The input gradient is the same correlation with the taps mirrored; a stride s cuts it into s * s of them, each
- * with its own part of the taps, and no product with a zero of "dilation" is made. (e) The weight gradient multiplies two
+ * with its own part of the taps, and no product with a zero of "dilation" is made; a filter as large as the image is added up
+ * instead. (e) The weight gradient multiplies two
  * vectors along the positions and adds up lanes at the end: nothing is transposed there either. (f) The order of each sum
  * depends on the shape alone: results are the same for any number of threads.
  *
@@ -53,7 +54,7 @@ typedef struct {
 #ifndef GRADIENT_BYTES
 #define GRADIENT_BYTES (384 << 10)  /* a block of channels of its images */
 #endif
-#define FREE_TASKS 4                /* an image is cut for threads if there are fewer images than this */
+#define SPARSE 8                    /* positions of the image, for one of grad, beyond which the input gradient is scattered */
 #define SLACK 64                    /* floats after an array that a vector may read and no one uses */
 
 static ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
@@ -87,8 +88,8 @@ static ptrdiff_t whole_steps(ptrdiff_t distance, ptrdiff_t step) {
 
 static ptrdiff_t remainder_of(ptrdiff_t distance, ptrdiff_t step) { return distance - whole_steps(distance, step) * step; }
 
-/* tile: target positions that one register tile covers, whole vectors of `lanes`. */
-static Layout choose_layout(const Taps *t, ptrdiff_t channels, ptrdiff_t lanes, ptrdiff_t tile, ptrdiff_t images) {
+/* tile: target positions that one register tile covers, whole vectors of `lanes`. pieces: the fewest windows of an image. */
+static Layout choose_layout(const Taps *t, ptrdiff_t channels, ptrdiff_t lanes, ptrdiff_t tile, ptrdiff_t pieces) {
     Layout l;
     span(t->row, t->rows, &l.first_row, &l.row_span);
     span(t->column, t->columns, &l.first_step, &l.step_span);
@@ -102,7 +103,7 @@ static Layout choose_layout(const Taps *t, ptrdiff_t channels, ptrdiff_t lanes, 
                          : t->rows * t->columns * tile;
     l.channels = most(1, BLOCK_BYTES / (ptrdiff_t)sizeof(float) / read);
     l.channels = parts(channels, parts(channels, l.channels));
-    l.window = images < FREE_TASKS ? parts(t->OH, FREE_TASKS) : t->OH;
+    l.window = parts(t->OH, pieces);
     while (l.window > 1 && (ptrdiff_t)sizeof(float) * l.channels * plane_floats(&l, t, l.window) > WINDOW_BYTES)
         l.window = parts(l.window, 2);
     l.plane = plane_floats(&l, t, l.window);
@@ -111,7 +112,7 @@ static Layout choose_layout(const Taps *t, ptrdiff_t channels, ptrdiff_t lanes, 
 
 /* For the weight gradient: as many whole planes, of GRADIENT_POSITIONS or more in `batch` images, as the cache takes. */
 static Layout choose_gradient_layout(const Taps *t, ptrdiff_t channels, ptrdiff_t lanes, ptrdiff_t images, ptrdiff_t *batch) {
-    Layout l = choose_layout(t, 1, lanes, lanes, FREE_TASKS);
+    Layout l = choose_layout(t, 1, lanes, lanes, 1);
     *batch = l.window < t->OH ? 1 : most(1, least(images, GRADIENT_POSITIONS / (t->OH * t->OW)));
     l.channels = most(1, least(channels, GRADIENT_BYTES / (ptrdiff_t)sizeof(float) / (*batch * l.plane)));
     l.channels = parts(channels, parts(channels, l.channels));
@@ -139,7 +140,10 @@ static void find_positions(const Taps *t, const Layout *l, ptrdiff_t lanes, ptrd
         position[u] = l->kind == BORDERED ? p / t->OW * t->step_h * l->pitch + p % t->OW : p;
 }
 
-/* The taps of the forward pass. `memory` has room for KH + KW + KH * KW numbers. */
+/* Room for all taps, and for which of them a phase of the input gradient has. NULL if there is none. */
+static ptrdiff_t *taps_memory(const Conv *v) { return malloc(sizeof(ptrdiff_t) * (2 * v->KH + 2 * v->KW + v->KH * v->KW)); }
+
+/* The taps of the forward pass. */
 static Taps forward_taps(const Conv *v, ptrdiff_t *memory) {
     Taps t = {v->H, v->W, v->OH, v->OW, v->stride_h, v->stride_w, v->KH, v->KW, memory, memory + v->KH, memory + v->KH + v->KW};
     for (ptrdiff_t i = 0; i < v->KH; i++) t.row[i] = i * v->dilation_h - v->padding_h;
@@ -391,11 +395,13 @@ static void TT(correlate_task)(const float *x, const float *packed, const float 
 static int TT(correlate)(const float *x, const float *w, const float *bias, float *out, Correlation *r, int wanted) {
     const Taps *t = &r->taps;
     ptrdiff_t side = r->O == 1 ? 1 : ROWS, taps = t->rows * t->columns, filters = parts(r->O, side) * side;
-    r->layout = choose_layout(t, r->C, LANES, LANES * (side == 1 ? LONG : VECTORS), r->N * r->groups);
+    double work = 2.0 * r->N * r->groups * r->O * r->C * t->OH * t->OW * taps;
+    int threads = tt_threads(wanted, work / 50), spread = r->step_h > 1 || r->step_w > 1;
+    /* Windows decide which positions are computed together, not how: no sum depends on them, so threads may. */
+    r->layout = choose_layout(t, r->C, LANES, LANES * (side == 1 ? LONG : VECTORS), r->N * r->groups < threads ? threads : 1);
     const Layout *l = &r->layout;
     ptrdiff_t tasks = r->N * r->groups * parts(t->OH, l->window);
-    double work = 2.0 * r->N * r->groups * r->O * r->C * t->OH * t->OW * taps;
-    int threads = (int)least(tt_threads(wanted, work / 50), most(tasks, 1)), spread = r->step_h > 1 || r->step_w > 1;
+    threads = (int)least(threads, most(tasks, 1));
     ptrdiff_t copy = l->channels * l->plane + SLACK, dense = spread ? r->O * l->window * t->OW + SLACK : 0;
     ptrdiff_t vectors = parts(l->window * t->OW, LANES), table = l->channels * taps;
     float *packed = floats(r->groups * r->C * taps * filters), *memory = floats(threads * (copy + dense));
@@ -419,11 +425,14 @@ static int TT(correlate)(const float *x, const float *w, const float *bias, floa
 }
 
 static int TT(tt_conv2d)(const float *x, const float *w, const float *bias, float *out, const Conv *v, int threads) {
-    ptrdiff_t memory[v->KH + v->KW + v->KH * v->KW], C = v->C / v->groups, O = v->O / v->groups, filter = v->KH * v->KW;
+    ptrdiff_t C = v->C / v->groups, O = v->O / v->groups, filter = v->KH * v->KW, *memory = taps_memory(v);
+    if (!memory) return -1;
     Correlation r = {.taps = forward_taps(v, memory), .N = v->N, .groups = v->groups, .C = C, .O = O,
                      .weight_group = O * C * filter, .weight_source = filter, .weight_target = C * filter,
                      .OH = v->OH, .OW = v->OW, .step_h = 1, .step_w = 1};
-    return TT(correlate)(x, w, bias, out, &r, threads);
+    int failed = TT(correlate)(x, w, bias, out, &r, threads);
+    free(memory);
+    return failed;
 }
 
 static void TT(zero_phase)(float *dx, const Conv *v, ptrdiff_t a, ptrdiff_t b) {
@@ -432,10 +441,52 @@ static void TT(zero_phase)(float *dx, const Conv *v, ptrdiff_t a, ptrdiff_t b) {
             for (ptrdiff_t x = b; x < v->W; x += v->stride_w) dx[y * v->W + x] = 0;
 }
 
+static void TT(add_scaled)(float *restrict out, const float *restrict x, float scale, ptrdiff_t n) {
+#pragma omp simd
+    for (ptrdiff_t i = 0; i < n; i++) out[i] += scale * x[i];
+}
+
+/* One image and group of the input gradient, filter by filter: each grad adds its filter to the window that it came from. */
+static void TT(scatter_filters)(const float *grad, const float *w, float *dx, const Conv *v, ptrdiff_t C, ptrdiff_t O) {
+    for (ptrdiff_t i = 0; i < C * v->H * v->W; i++) dx[i] = 0;
+    for (ptrdiff_t position = 0; position < O * v->OH * v->OW; position++)
+        for (ptrdiff_t row = 0; row < C * v->KH; row++) {
+            ptrdiff_t o = position / (v->OH * v->OW), c = row / v->KH, i = row % v->KH;
+            ptrdiff_t y = position / v->OW % v->OH * v->stride_h + i * v->dilation_h - v->padding_h;
+            ptrdiff_t x = position % v->OW * v->stride_w - v->padding_w;
+            const float *taps = w + ((o * C + c) * v->KH + i) * v->KW;
+            float *out = dx + (c * v->H + y) * v->W;
+            if (y < 0 || y >= v->H) continue;
+            ptrdiff_t first = x < 0 ? parts(-x, v->dilation_w) : 0, end = x < v->W ? parts(v->W - x, v->dilation_w) : 0;
+            end = least(end, v->KW);
+            if (v->dilation_w == 1 && first < end)
+                TT(add_scaled)(out + x + first, taps + first, grad[position], end - first);
+            else
+                for (ptrdiff_t j = first; j < end; j++) out[x + j * v->dilation_w] += grad[position] * taps[j];
+        }
+}
+
+/* The correlation goes over all of dx, whose positions outnumber those of grad where a filter is as large as the image; most
+ * of its products are then with the border. */
+static int TT(is_sparse)(const Conv *v) {
+    return v->H * v->W > SPARSE * v->stride_h * v->stride_w * v->OH * v->OW;
+}
+
 static int TT(tt_conv2d_input_grad)(const float *grad, const float *w, float *dx, const Conv *v, int threads) {
-    ptrdiff_t memory[2 * v->KH + 2 * v->KW + v->KH * v->KW], *row = memory, *column = row + v->KH, *place = column + v->KW;
+    int failed = 0;
+    ptrdiff_t *row = taps_memory(v), *column = row + v->KH, *place = column + v->KW;
+    if (!row) return -1;
     ptrdiff_t *which_row = place + v->KH * v->KW, *which_column = which_row + v->KH;
     ptrdiff_t C = v->C / v->groups, O = v->O / v->groups, filter = v->KH * v->KW;
+    if (TT(is_sparse)(v)) {
+        int team = tt_threads(threads, 0.1 * v->N * v->O * C * v->OH * v->OW * filter);
+#pragma omp parallel for num_threads(team) schedule(static)
+        for (ptrdiff_t i = 0; i < v->N * v->groups; i++)
+            TT(scatter_filters)(grad + i * O * v->OH * v->OW, w + i % v->groups * O * C * filter, dx + i * C * v->H * v->W, v,
+                                C, O);
+        free(row);
+        return 0;
+    }
     for (ptrdiff_t a = 0; a < least(v->stride_h, v->H); a++)
         for (ptrdiff_t b = 0; b < least(v->stride_w, v->W); b++) {
             ptrdiff_t rows = phase_taps(a, v->KH, v->stride_h, v->padding_h, v->dilation_h, row, which_row);
@@ -451,9 +502,10 @@ static int TT(tt_conv2d_input_grad)(const float *grad, const float *w, float *dx
                              .N = v->N, .groups = v->groups, .C = O, .O = C,
                              .weight_group = O * C * filter, .weight_source = C * filter, .weight_target = filter,
                              .OH = v->H, .OW = v->W, .y = a, .x = b, .step_h = v->stride_h, .step_w = v->stride_w};
-            if (TT(correlate)(grad, w, NULL, dx, &r, threads)) return -1;
+            failed |= TT(correlate)(grad, w, NULL, dx, &r, threads);
         }
-    return 0;
+    free(row);
+    return failed;
 }
 
 /* ---- the weight gradient: dw[o][k] = the sum over positions of grad[o] times the image moved by tap k */
@@ -598,7 +650,8 @@ static void TT(weight_grad_channels)(const TT(Weights) *s, ptrdiff_t g, ptrdiff_
 }
 
 static int TT(tt_conv2d_weight_grad)(const float *x, const float *grad, float *dw, float *db, const Conv *v, int wanted) {
-    ptrdiff_t memory[v->KH + v->KW + v->KH * v->KW], C = v->C / v->groups, O = v->O / v->groups, filter = v->KH * v->KW;
+    ptrdiff_t C = v->C / v->groups, O = v->O / v->groups, filter = v->KH * v->KW, *memory = taps_memory(v);
+    if (!memory) return -1;
     TT(Weights) s = {.v = v, .taps = forward_taps(v, memory), .x = x, .grad = grad, .dw = dw, .db = db};
     const Layout *l = &s.layout;
     s.layout = choose_gradient_layout(&s.taps, C, LANES, v->N, &s.batch);
@@ -627,7 +680,7 @@ static int TT(tt_conv2d_weight_grad)(const float *x, const float *grad, float *d
                                          tables + vectors + t * table);
             }
     }
-    free(copies), free(tables);
+    free(copies), free(tables), free(memory);
     return done ? 0 : -1;
 }
 #undef V

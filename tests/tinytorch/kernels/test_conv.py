@@ -119,6 +119,17 @@ def test_images_and_channels_that_are_cut_into_blocks(form, shape, filters):
     assert inner(runs[0][0], grad) == pytest.approx(inner(x, runs[0][1]), rel=1e-3) == inner(weight, runs[0][2])
 
 
+@pytest.mark.parametrize("how", [dict(), dict(padding=(1, 1)), dict(dilation=(2, 3)), dict(groups=2), dict(stride=(1, 2))])
+def test_the_input_gradient_of_few_large_windows(form, how):
+    how = dict(stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1) | how
+    sides = ((n + 2 * p - 2) // d for n, p, d in zip((13, 12), how["padding"], how["dilation"], strict=True))
+    x, weight = array(0, (2, 4, 13, 12)), array(1, (6, 4 // how["groups"], *sides))
+    grad, dx, wanted = grad_of(x, weight, how), unwritten(x.shape), unwritten(x.shape)
+    kernel("conv2d_input_grad")(grad, weight, dx, **how)
+    _reference.conv2d_input_grad(grad, weight, wanted, **how)
+    np.testing.assert_allclose(dx, wanted, atol=1e-4)
+
+
 @pytest.mark.parametrize("side", [16, 7])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_a_number_stays_in_the_windows_that_saw_it(form, side, bad):
@@ -178,3 +189,14 @@ def test_gradients_refuse_arrays_that_do_not_fit(form):
         kernel("conv2d_weight_grad")(x, grad, weight, np.zeros(3, np.float32))
     with pytest.raises(ValueError, match="^conv2d_weight_grad: dweight must be .* no length 0"):
         kernel("conv2d_weight_grad")(x, grad, weight[:0])
+
+
+def test_a_filter_as_large_as_the_image(form):
+    x, weight = array(0, (1, 1, 150, 160)), array(1, (1, 1, 150, 160))
+    grad, out, dx, dweight = np.ones((1, 1, 1, 1), np.float32), unwritten((1, 1, 1, 1)), unwritten(x.shape), unwritten(x.shape)
+    kernel("conv2d")(x, weight, out)
+    assert out.item() == pytest.approx(inner(x, weight), abs=0.01)
+    kernel("conv2d_input_grad")(grad, weight, dx)
+    kernel("conv2d_weight_grad")(x, grad, dweight)
+    np.testing.assert_array_equal(dx, weight)
+    np.testing.assert_array_equal(dweight, x)
