@@ -18,7 +18,7 @@ def started(p):
 template = Template(
     title="Ring all-reduce of gradients", area="networking", topic="collective-communication", track="cloud", level="L3",
     chapter="V2-06", minutes=12, requires=("networking/round_trip",),
-    space={"params": (1e9, 1.3e9, 3e9, 7e9, 8e9, 13e9, 30e9, 70e9), "bytes_per": (2, 4), "ranks": (4, 8, 16, 32, 64, 128),
+    space={"params": (0.35e9, 0.5e9, 0.8e9, 1e9, 1.3e9, 1.5e9, 2e9, 3e9), "bytes_per": (2, 4), "ranks": (4, 8, 16, 32, 64, 128),
            "rate": (12.5e9, 25e9, 50e9, 100e9), "latency": (5e-6, 10e-6, 20e-6), "bucket": (25e6, 50e6, 100e6, 200e6)},
     prompt="""
         {ranks} devices train copies of a model of {params:billion} parameters. Gradients take {bytes_per:B} a parameter. Every
