@@ -54,4 +54,4 @@ template = Template(
             Cause("layers", "The first stage has been given more layers than the others.", 0.0,
                   "Then it would work longer than the others in a step."),
             Cause("batch", "Micro-batches are larger, and fewer, than planned.", 0.25,
-                  "Then every stage would work as long as planned, and keep several times {planned:GB} in the first one.")), shows)))
+                  "Then every stage would work as long as planned, and the first one keep a multiple of {planned:GB}.")), shows)))
