@@ -131,7 +131,7 @@ def _panel(path):
                 self._steps = steps(what, path=path, **{k: f.value for k, f in self._filters.items()})
                 for control in (*self._buttons.values(), *self._filters.values()):
                     control.disabled = True
-                self._advance(None, _picture(path) if what == "progress" else "")
+                self._advance(None)
 
         def _field(self):
             return self._lines if self._asked and self._asked.long else self._line
@@ -156,8 +156,8 @@ def _panel(path):
                 self._before.value += self._told + ("" if text == "q" else _html([Say(f"> {text or 'passed'}", "key")]))
                 self._advance(text)
 
-        def _advance(self, text, more=""):
-            told = []
+        def _advance(self, text):
+            told, more = [], ""
             try:
                 while True:
                     step = self._steps.send(text)
@@ -170,7 +170,7 @@ def _panel(path):
                     self._show(told)
                     return self._ask(step)
             except StopIteration:
-                pass
+                more = _picture(path) if self._begun == "progress" else ""
             except Stopped:
                 told.append(Say("stopped"))
             except (ValueError, OSError) as error:

@@ -147,3 +147,13 @@ def test_without_widgets_the_same_choices_are_asked_as_text(tmp_path, hide):
     assert (done.returncode, done.stderr) == (0, "")
     for text in ("got 'fly'; wants one of them", "no attempts yet", "1 of 3", "this item is not kept", "left for this item", "nothing is due"):
         assert text in done.stdout
+
+
+def test_a_damaged_file_is_said_and_the_buttons_stay_of_use(shown, path):
+    path.write_text("no database")
+    for what in ("progress", "review", "drill", "mock"):
+        begin(shown, what)
+        assert "file is not a database" in shown._now.value and not any(b.disabled for b in shown._buttons.values())
+    path.unlink()
+    begin(shown, "progress")
+    assert "no attempts yet" in shown._now.value
