@@ -29,6 +29,10 @@ ATTENTION = KINDS.index("attention")
 # 20 us that Meta's HolisticTraceAnalysis finds usual for a launch on the host (docs, CUDA kernel launch statistics).
 HOST = 25e-6
 LAUNCH = ("eager", "graph")
+# FLOP a cycle and core in 16 bits, and the clock, of A100, L40S, MI300X and Orin Nano, whose families have others too.
+FITTED = {"nvidia-ampere": (2048.0, 1.41e9), "nvidia-ada": (1024.0, 2.52e9), "amd-cdna": (2048.0, 2.1e9), "jetson": (2048.0, 0.625e9)}
+# Kernels of an operator that an eager framework runs: two or three (HOST), each with its own gap behind it.
+KERNELS = 2.5
 SPLIT = 512.0  # a product with few tiles is cut along k too, into parts of at least this length
 KEYS = 128.0  # attention of few queries is cut into parts of at least that many keys, a block of FlashAttention's kernels
 # int4-g32: a 16-bit scale and offset for every 32 weights besides, int4-g128 for every 128; -sym-: a scale alone (Q4_0 of GGML,
@@ -118,6 +122,25 @@ def lanes(device):
 def vector_rate(device, precision):
     """Peak FLOP/s of work that no matrix unit does: the fp32 rate where one is printed, else the only rate there is."""
     return device.peak["fp32"].value if "fp32" in device.peak else device.rate(precision)
+
+
+def ops_pace(device):
+    """FLOP a cycle and core in 16 bits over those of the devices that the constants of its family were fitted on.
+
+    Within a family caches deliver as many bytes a cycle to a core, and a pipeline fills in as many cycles, whatever the
+    matrix units of the core can do meanwhile: those of a GeForce do a quarter or half of what its larger sibling's do.
+    """
+    if device.family not in FITTED:
+        return 1.0
+    fitted = FITTED[device.family][0]
+    return next((device.ops[p].value for p in ("fp16", "bf16") if p in device.ops), fitted) / fitted
+
+
+def gap(device, c):
+    """Seconds from the end of an operator to the start of the next: cycles of the device's own clock, fitted at that of FITTED."""
+    if device.family not in FITTED or device.clock is None:
+        return c.launch
+    return c.launch * FITTED[device.family][1] / device.clock.value
 
 
 def loading_rate(device):
@@ -244,17 +267,24 @@ def operator_times(graph, device, precision, *, weights=None, activations=None, 
     peak[graph.narrow] = by_hand
     out = max(one, 2.0) if activations is None else activations
     store = out * sixteen / (2.0 * device.bandwidth.value * c.memory)  # in multiply-adds at the 16-bit rate
-    share, start = shares(graph, lanes(device), c, (rate / sixteen, by_hand / sixteen), one, store)
+    pace = ops_pace(device)
+    share, start = shares(graph, lanes(device), c, (pace * rate / sixteen, pace * by_hand / sixteen), one, store / pace)
+    between = one if activations is None else activations
+    if between < 2.0:  # what is no product has no 8-bit arithmetic: exponentials, norms, pools work on 16 bits
+        traffic[graph.vectors] += ((2.0 - between) * (graph.reads + graph.writes))[graph.vectors]
     memory = traffic / (device.bandwidth.value * c.memory)
     if graph.execution != "fused":
         peak[graph.depthwise] = np.minimum(peak[graph.depthwise], loading_rate(device) * max(4.0 / one, 1.0))
         if device.clock and device.cores:
-            memory[graph.vectors] += traffic[graph.vectors] / (device.cores.value * device.clock.value * framework("passes"))
+            at, cycles = graph.vectors, device.cores.value * device.clock.value
+            memory[at] += (graph.reads + graph.writes + graph.weights)[at] / (cycles * framework("passes"))
+            memory[at] += 2.0 * graph.flop[at] / vector_rate(device, precision)  # an instruction each, where a multiply-add is two FLOP
     if graph.fast is not None and precision == "fp32":
         peak *= graph.fast
     peak = peak.reshape(-1, *(1,) * len(graph.shape))
     compute = graph.flop / (peak * share)
-    return Times(compute, memory + 2.0 * start / peak, c.launch * launch, traffic)
+    kernels = KERNELS if graph.execution == "eager" else 1.0
+    return Times(compute, memory + 2.0 * start / peak, gap(device, c) * launch * kernels, traffic)
 
 
 def shares(graph, cores, c, speed, bytes_per, store):

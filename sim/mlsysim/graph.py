@@ -23,7 +23,9 @@ class Op:
     of one occurrence: parameters read, activations read and written, cached keys and values read. flop of a product is
     2 m n k groups where it is not given; live is the activations that exist while it runs, reads + writes if not given.
     fast: how many times fewer multiply-adds vector units need by a fast algorithm for convolutions.
-    back: elements that the backward pass of a vector operator reads and writes, reads + writes and reads if not given.
+    window: places of a convolution's filter, each with k / window inputs. inner: whether its input has a gradient: images have none.
+    back: elements that the backward pass of a vector operator reads and writes, and its flop; reads + writes, reads and twice the
+    flop if not given.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Op:
     live: object = None
     fast: float = 1.0
     back: object = None
+    window: int = 1
+    inner: bool = True
 
     def slim(self):
         """Whether it is a product in groups that are narrower than the eight columns of the smallest matrix instruction."""
@@ -129,15 +133,16 @@ class Graph:
         for op in self.ops:
             if op.kind in ("gemm", "depthwise") and _any(op.weights):
                 size = dict(groups=op.groups, count=op.count, fast=op.fast)
-                ops.append(Op(f"{op.name} dx", op.kind, op.m, op.k, op.n, flop=op.flop, weights=op.weights,
-                              reads=op.writes, writes=op.reads, **size))  # fmt: skip
+                if op.inner:
+                    ops.append(Op(f"{op.name} dx", op.kind, op.m, op.k / op.window, op.n * op.window, flop=op.flop, weights=op.weights,
+                                  reads=op.writes, writes=op.reads, **size))  # fmt: skip
                 again = op.k if op.kind == "depthwise" and self.execution != "fused" else 1
                 ops.append(Op(f"{op.name} dw", op.kind, op.k, op.n, op.m, flop=op.flop, weights=op.weights,
                               reads=again * (op.reads + op.writes), **size))  # fmt: skip
             else:
                 factor = 2.5 if op.kind == "attention" else 2.0
                 flop = factor * np.asarray(op.numbers()[0])
-                reads, writes = (op.reads + op.writes, op.reads) if op.back is None else op.back
+                reads, writes, flop = (op.reads + op.writes, op.reads, flop) if op.back is None else op.back
                 ops.append(Op(f"{op.name} back", op.kind, op.m, op.n, op.k, op.groups, flop, op.weights,
                               reads, writes, op.cache, op.count))  # fmt: skip
         return Graph(ops, f"{self.title} backward", self.execution)

@@ -21,7 +21,8 @@ class Layer:
 
     norms and acts are elements that a normalisation and an activation pass over when they are not folded into the layer;
     live counts what it reads and writes and all that later layers still need.
-    fast: as in graph.Op.
+    fast and window: as in graph.Op. smooth: the
+    activation has an exponential in it.
     """
 
     name: str
@@ -38,6 +39,8 @@ class Layer:
     norms: int = 0
     acts: int = 0
     fast: float = 1.0
+    window: int = 1
+    smooth: bool = False
     live: int = 0
 
     @property
@@ -108,10 +111,11 @@ class Net:
         """The operators of one forward pass -> Graph.
 
         execution: engines for inference fold normalisation, activation and the addition of a residual into the product
-        before them ("fused"); frameworks run each as a pass of its own ("eager") or compile what lies between two products
-        into one pass ("compiled"). training: a batch normalisation reads its input twice, for the moments first.
-        flash=False: the scores of attention go to memory. widen: elements that a number takes which mixed precision keeps in
-        32 bits: those of layer norms, softmax and residuals between layer norms (PyTorch, operators that autocast to float32).
+        before them ("fused"), but no activation with an exponential in it (TensorRT Developer Guide, types of fusions);
+        frameworks run each as a pass of its own ("eager") or compile what lies between two products into one ("compiled").
+        training: a batch normalisation reads its input twice, for the moments first. flash=False: the scores of attention go
+        to memory. widen: elements that a number takes which mixed precision keeps in 32 bits: those of layer norms, softmax
+        and residuals between layer norms (PyTorch, operators that autocast to float32).
         """
         refuse(self, other, "batch, execution, training, widen, flash")
         if execution not in EXECUTIONS:
@@ -131,7 +135,11 @@ class Net:
             size = widen if x.name == "norm" or x.name == "add" and layered else 1 + (x.name == "batch norm" and training)
             wide = size if x.name in ("norm", "add") else 1
             ops.append(Op(x.name, x.kind, rows, x.n, x.k, groups, x.work * batch, x.weights, x.reads * size * batch,
-                          x.writes * wide * batch, live=x.live * batch, fast=x.fast, back=self.back(x, batch * wide, execution)))
+                          x.writes * wide * batch, live=x.live * batch, fast=x.fast, back=self.back(x, batch * wide, execution),
+                          window=x.window, inner=x is not self.layers[0]))  # fmt: skip
+            if fused and x.smooth and x.acts:
+                ops.append(Op(f"{x.name} activation", "vector", flop=4 * x.acts * batch, reads=x.acts * batch, writes=x.acts * batch,
+                              live=x.live * batch))  # fmt: skip
             if not fused:
                 ops += self.passes(x, batch, execution, training, widen, flash)
         return Graph(ops, self.title, execution)
@@ -145,9 +153,10 @@ class Net:
         pooling and the product hand back.
         """
         if x.name == "add":
-            return 2 * x.writes * each, x.writes * each
+            return 2 * x.writes * each, x.writes * each, x.writes * each
         if x.name == "scale":
-            return (6 * x.writes * each, 3 * x.writes * each) if execution == "eager" else (3 * x.writes * each, x.writes * each)
+            reads, writes = (6, 3) if execution == "eager" else (3, 1)
+            return reads * x.writes * each, writes * x.writes * each, 4 * x.writes * each
         return None
 
     @staticmethod
@@ -170,11 +179,12 @@ class Stack:
 
     net = Stack((3, 224, 224)).conv(64, 7, 2).pool(3, 2) ... .layers
 
-    norm numbers a channel count as parameters of a convolution (2, or 4 with running statistics, 0 for none), bias one.
+    norm numbers a channel count as parameters of a convolution (2, or 4 with running statistics, 0 for none), bias one. smooth:
+    activations are x sigmoid(x) and the like.
     """
 
-    def __init__(self, shape, norm=2, bias=False):
-        self.shape, self.norm, self.bias = shape, norm, bias
+    def __init__(self, shape, norm=2, bias=False, smooth=False):
+        self.shape, self.norm, self.bias, self.smooth = shape, norm, bias, smooth
         self.layers, self.kept = [], []  # kept: (which tensor, its shape)
         self.tensor = 0
 
@@ -227,7 +237,7 @@ class Stack:
             "depthwise" if depthwise else name, (out, *sides), kind="depthwise" if depthwise else "gemm",
             m=prod(sides), n=out // groups, k=inner * window, groups=groups, weights=weights,
             params=weights + out * (norm + bias), norms=out * prod(sides) if norm else 0,
-            fast=WINOGRAD if kernel == (3, 3) and stride == groups == 1 else 1.0,
+            smooth=self.smooth, window=window, fast=WINOGRAD if kernel == (3, 3) and stride == groups == 1 else 1.0,
             acts=out * prod(sides) if (bool(norm) if act is None else act) else 0,
         )  # fmt: skip
 

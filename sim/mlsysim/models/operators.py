@@ -8,6 +8,10 @@ import numpy as np
 from ..errors import SimError
 from ..graph import Op
 
+# Instructions of a random number (Philox, ten rounds of eight for four numbers, and a comparison; Salmon et al. 2011, table 2), of a
+# softmax and of an activation of a feed-forward layer with an exponential or error function (CUDA Math API, single precision).
+RANDOM, EXP, SMOOTH = 25.0, 15.0, 25.0
+
 
 def refuse(model, other, takes):
     """SimError if there are `other` arguments, naming what the graph of that model takes."""
@@ -51,7 +55,7 @@ def attention(m, op, batch, tokens, context, tp, flash, grouped=True, execution=
 
 def casts(params, widen):
     """Weights are kept in 32 bits by mixed precision: each pass reads them and writes them in 16."""
-    return [Op("cast weights", "vector", reads=widen * params, writes=params, back=(params, widen * params))] if widen > 1 else []
+    return [Op("cast weights", "vector", reads=widen * params, writes=params, back=(params, widen * params, 0.0))] if widen > 1 else []
 
 
 def apart(m, op, batch, tokens, context, h, execution, training, widen):
@@ -64,16 +68,16 @@ def apart(m, op, batch, tokens, context, h, execution, training, widen):
     rows, full = batch * tokens * h, batch * tokens * h * keys
     wide = full * widen
     if execution == "eager":
-        steps = [("scale", 1, full, full, (full, full)), ("mask", 1, full, full, (0.0, 0.0)), ("softmax", 3, wide, wide, None)]
-        steps += [("dropout of scores", 2, wide, full * 1.5, (1.5 * wide, wide))] * training
+        steps = [("scale", 1, full, full, (full, full, full)), ("mask", 1, full, full, (0.0, 0.0, 0.0)), ("softmax", EXP, wide, wide, None)]
+        steps += [("dropout of scores", RANDOM, wide, full * 1.5, (1.5 * wide, wide, 2 * full))] * training
     else:
-        steps = [("softmax", 5 + 2 * training, 3 * wide, full * (1 + training / 2), (3 * full, full))]
+        steps = [("softmax", EXP + RANDOM * training, 3 * wide, full * (1 + training / 2), (3 * full, full, 8 * full))]
     return [
         op("scores", "gemm", tokens, keys, d, batch * h, reads=rows * d + batch * keys * h * d, writes=full, count=L),
         *[op(name, "vector", flop=each * full, reads=reads, writes=writes, back=back, count=L)
           for name, each, reads, writes, back in steps],
         op("weighted values", "gemm", tokens, d, keys, batch * h, reads=full + batch * keys * h * d, writes=rows * d, count=L),
-        op("heads together", "vector", reads=rows * d, writes=rows * d, back=(rows * d, rows * d), count=L),
+        op("heads together", "vector", reads=rows * d, writes=rows * d, back=(rows * d, rows * d, 0.0), count=L),
     ]
 
 
@@ -86,8 +90,8 @@ def between(m, op, rows, execution, training):
         yield op("addition", "vector", flop=wide, reads=wide, writes=wide, count=count)
     if training:
         eager = execution == "eager"
-        yield op("dropout", "vector", flop=2 * wide, reads=eager * wide, writes=(eager + 0.5) * wide,
-                 back=((eager + 0.5) * wide, eager * wide), count=count)  # fmt: skip
+        yield op("dropout", "vector", flop=RANDOM * wide, reads=eager * wide, writes=(eager + 0.5) * wide,
+                 back=((eager + 0.5) * wide, eager * wide, 2 * wide), count=count)  # fmt: skip
 
 
 def masked_words(m, op, rows):
@@ -135,14 +139,14 @@ def latent(m, op, batch, tokens, context, seen, h):
     return ops
 
 
-def feed_forward(m, op, name, rows, hidden, count, groups=1, touched=None):
+def feed_forward(m, op, name, rows, hidden, count, groups=1, touched=None, smooth=5.0):
     d, wide = m.width, (2 if m.gated else 1)
     touched = groups if touched is None else touched
     bias = m.bias in ("feed-forward", "all")
     return [
         op(f"{name} in", "gemm", rows, wide * hidden, d, groups, weights=touched * wide * hidden * (d + bias),
            reads=rows * groups * d, writes=rows * groups * wide * hidden, count=count),
-        op(f"{name} activation", "vector", flop=5 * rows * groups * hidden, reads=rows * groups * wide * hidden,
+        op(f"{name} activation", "vector", flop=smooth * rows * groups * hidden, reads=rows * groups * wide * hidden,
            writes=rows * groups * hidden, count=count),
         op(f"{name} out", "gemm", rows, d, hidden, groups, weights=touched * (d * hidden + bias * d),
            reads=rows * groups * hidden, writes=rows * groups * d, count=count),

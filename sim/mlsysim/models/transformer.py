@@ -9,7 +9,7 @@ import numpy as np
 from .._check import amount, plain
 from ..errors import RangeError, unknown
 from ..graph import EXECUTIONS, Graph, Op
-from .operators import attention, between, casts, feed_forward, masked_words, mixture, refuse
+from .operators import SMOOTH, attention, between, casts, feed_forward, masked_words, mixture, refuse
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ class Transformer:
         ops += attention(self, op, batch, tokens, context, tp, flash, grouped, execution, training, widen)
         dense = self.plain_layers
         if dense:
-            ops += feed_forward(self, op, "feed-forward", rows, self.hidden / tp, dense)
+            ops += feed_forward(self, op, "feed-forward", rows, self.hidden / tp, dense, smooth=5.0 if execution == "fused" else SMOOTH)
         if self.experts:
             ops += mixture(self, op, rows, tp, L - dense)
         ops.append(Op("norms and residuals", "vector", flop=8 * rows * d, weights=self.norm_params,

@@ -80,7 +80,7 @@ def mobilenet_v2():
 
 
 def mobilenet_v3_large():
-    net = Stack((3, 224, 224)).conv(16, 3, 2)
+    net = Stack((3, 224, 224), smooth=True).conv(16, 3, 2)
     for row in ((3, 1, 16, 16), (3, 2, 64, 24), (3, 1, 72, 24), (5, 2, 72, 40, 24), (5, 1, 120, 40, 32), (5, 1, 120, 40, 32),
                 (3, 2, 240, 80), (3, 1, 200, 80), (3, 1, 184, 80), (3, 1, 184, 80), (3, 1, 480, 112, 120),
                 (3, 1, 672, 112, 168), (5, 2, 672, 160, 168), (5, 1, 960, 160, 240), (5, 1, 960, 160, 240)):  # fmt: skip
@@ -95,7 +95,7 @@ def efficientnet(width=1.0, depth=1.0, side=224):
         near = max(8, int(n * width + 4) // 8 * 8)
         return near + 8 if near < 0.9 * n * width else near
 
-    net = Stack((3, side, side)).conv(channels(32), 3, 2)
+    net = Stack((3, side, side), smooth=True).conv(channels(32), 3, 2)
     for times, kernel, stride, out, count in ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3),
                                               (6, 5, 1, 112, 3), (6, 5, 2, 192, 4), (6, 3, 1, 320, 1)):  # fmt: skip
         for i in range(ceil(count * depth)):
@@ -161,7 +161,7 @@ def yolo_v8(depth, width, most, side=640, classes=80):
         for inner, out in ((box, 64), (kind, classes)):
             net.keep().conv(inner).conv(inner).conv(out, 1, norm=0, bias=True).back()
 
-    net = Stack((3, side, side)).conv(wide(64), 3, 2).conv(wide(128), 3, 2)
+    net = Stack((3, side, side), smooth=True).conv(wide(64), 3, 2).conv(wide(128), 3, 2)
     split(net, 128, 3, True).conv(wide(256), 3, 2)
     split(net, 256, 6, True).keep().conv(wide(512), 3, 2)
     split(net, 512, 6, True).keep().conv(wide(1024), 3, 2)
