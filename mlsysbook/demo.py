@@ -16,6 +16,7 @@ from pathlib import Path
 from .answers import predict
 from .build.reference import load
 from .grading import deadlines
+from .labs import tracks
 
 COURSE_ID = "mlsys-demo"
 ASSIGNMENTS = ("tinytorch/01_tensor", "labs/v1_02_physics", "drills/kv_cache")      # one of each kind; tests grade all others
@@ -63,9 +64,11 @@ class Desk:
                 c["source"] = "My answer, with the reason for it."
 
     def predict(self, student=None):
-        """Lock the predictions of the solution, as running the cells would."""
+        """Lock the predictions of the solution, as running the cells would. They are those of its first variant, so of its track."""
+        start = predict.genesis(self.course.id, self.assignment.id, student or self.student)
+        if self.reference.tracks:
+            predict.append(self.folder / predict.LOG, start, tracks.ENTRY, self.reference.pool[0]["track"], "", "")
         for name, (text, low, high) in self.reference.predictions.items():
-            start = predict.genesis(self.course.id, self.assignment.id, student or self.student)
             predict.append(self.folder / predict.LOG, start, name, text, low, high)
 
     def add(self, source, at=0):
