@@ -22,10 +22,6 @@ Track = Annotated[str | None, typer.Option(help="Of this track only: cloud, edge
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
-def _s(count):
-    return "" if count == 1 else "s"
-
-
 def _wide(table):
     """Print a table; where nobody's terminal sets a width, with room for the names in it."""
     Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160).print(table)
@@ -143,6 +139,7 @@ def check(template: Annotated[str | None, typer.Argument(help="One template; all
     from .check import check as one
     from .check import check_all
     from .pools import draws
+    from .session import plural
     from .template import names
 
     wanted = [template] if template else names()
@@ -156,7 +153,7 @@ def check(template: Annotated[str | None, typer.Argument(help="One template; all
         out.print(line)
     if found:
         raise typer.Exit(1)
-    out.print(f"{len(wanted)} template{_s(len(wanted))}, {variants:,} variants: both paths agree, nothing is typed in")
+    out.print(f"{plural(len(wanted), 'template')}, {variants:,} variants: both paths agree, nothing is typed in")
 
 
 @app.command()
@@ -173,6 +170,7 @@ def report(folder: Annotated[Path, typer.Argument(help="The class folder, or one
     from mlsysbook.grading.classroom import Classroom
 
     from .calibration import responses, summarize, write
+    from .session import plural
 
     classroom = Classroom.open(folder)
     with classroom.at_work():
@@ -184,19 +182,20 @@ def report(folder: Annotated[Path, typer.Argument(help="The class folder, or one
         return
     _class_report(found)
     if path:
-        out.print(f"{path}: {len(found.items)} item{_s(len(found.items))}")
+        out.print(f"{path}: {plural(len(found.items), 'item')}")
     elif save:
         out.print("nothing to save yet")
 
 
 def _class_report(found):
     from .irt import ENOUGH, level
+    from .session import plural
 
     table = Table("template", "part", "n", "mean", "with the rest", "most frequent mistakes", box=None, pad_edge=False)
     for p in found.parts:
         mistakes = "; ".join(f"{times} x {why}" for why, times in p.mistakes[:2])
         table.add_row(p.template, p.part, str(p.n), f"{100 * p.share:.0f} %", "" if p.rest is None else f"{p.rest:+.2f}", mistakes)
-    out.print(f"{found.students} student{_s(found.students)}. mean: of a part's points; with the rest: correlation with a "
+    out.print(f"{plural(found.students, 'student')}. mean: of a part's points; with the rest: correlation with a "
               "student's other drill answers")
     _wide(table)
     if found.items:

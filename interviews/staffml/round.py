@@ -79,7 +79,7 @@ def item(template, draw, p, *, confidence=True, clock=time.monotonic):
         given.append(answer)
         if value is not None and computed(part) and not isinstance(part, Choice):
             earlier[part.name] = value
-        told += verdict(template, p, part, found, answers)
+        told += verdict(p, part, found, answers)
         if not chain:
             yield from told
             told.clear()
@@ -148,20 +148,20 @@ def _design(template, p, part):
     return Answer(part.name, part.kind, text, None, share)
 
 
-def verdict(template, p, part, found, answers):
+def verdict(p, part, found, answers):
     """What an answer earned, why, and what is right -> [Say]. found is a Mark, or None for a part that was passed."""
     share = found.share if found else 0.0
     head = "right" if share > 1 - 1e-9 else f"{100 * share:.0f} %" if share else "passed" if found is None else "wrong"
     why = f" {found.why}" if found and found.why else ""
     told = [Say(f"{part.name}: {head}.{why}", "right" if head == "right" else "partial" if share else "wrong")]
     if head != "right" or (found and (found.carried or isinstance(part, Fermi))):
-        told.append(Say(f"wanted {solution(template, p, part, answers)}", "key"))
+        told.append(Say(f"wanted {solution(p, part, answers)}", "key"))
     if found and found.interval is not None:
         told.append(Say("your interval holds it" if found.interval else "your interval does not hold it", "key"))
     return told
 
 
-def solution(template, p, part, answers):
+def solution(p, part, answers):
     """The right answer of a part as text."""
     if isinstance(part, Diagnosis):
         return next(f"{i}) {render(cause.text, p)}" for i, (cause, wrong) in enumerate(part.options(p), 1) if wrong is None)

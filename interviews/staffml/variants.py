@@ -13,7 +13,7 @@ from collections import Counter
 from mlsysim import units
 
 from .given import Given
-from .parts import SEPARATION, Choice, Diagnosis, computed
+from .parts import Choice, Diagnosis, computed
 from .template import TemplateError, load
 from .text import TextError, check, render
 
@@ -125,11 +125,6 @@ def survives_print(value, part):
     return abs(units.parse(units.format(value, part.unit), unit=part.unit)[0] - value) <= part.tolerance / 4 * abs(value)
 
 
-def separable(values, tolerance):
-    """Whether every two values differ by more than SEPARATION tolerances of the larger one."""
-    return all(abs(a - b) > SEPARATION * tolerance * max(abs(a), abs(b)) for a, b in itertools.combinations(values, 2))
-
-
 def bake(name, n=200):
     """n variants of the template called `name`, as the JSON data that a notebook carries.
 
@@ -155,7 +150,7 @@ def baked(template, i, p):
     if template.hidden:
         variant["draw"] = i
     answers = template.answers(p)
-    return variant | {"parts": {part.name: {"number": number} | _question(template, part, p, answers)      # files sort names
+    return variant | {"parts": {part.name: {"number": number} | _question(part, p, answers)      # files sort names
                                 for number, part in enumerate(template.parts, 1)}}
 
 
@@ -167,7 +162,7 @@ def _header(template, header):
     return header
 
 
-def _question(template, part, p, answers):
+def _question(part, p, answers):
     question = {"question": render(part.question, p)}
     if isinstance(part, Choice):
         return question | {"kind": part.kind, "choices": [units.format(value, part.unit) for value, _ in part.options(p, answers)]}

@@ -25,7 +25,7 @@ def _part(template, p, part, shown, answers):
              "answer": "", "steps": list(part.steps), "wrong": [], "rubric": []}
     if isinstance(part, Design):
         return found | {"rubric": [(share, render(text, p, template.figures)) for share, text in part.rubric]}
-    found["answer"] = solution(template, p, part, answers)
+    found["answer"] = solution(p, part, answers)
     if isinstance(part, Choice | Diagnosis):
         options = part.options(p, answers) if isinstance(part, Choice) else part.options(p)
         wrong = [(n, shown["choices"][n - 1], m) for n, (_, m) in enumerate(options, 1) if m]
