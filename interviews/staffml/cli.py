@@ -221,8 +221,10 @@ def main():
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             sys.stderr.write(f"staffml: {error.format_message()}\n")
             sys.exit(error.exit_code)
+        from mlsysbook.errors import CourseError
+
         where = _author(error)
-        if where or isinstance(error, ValueError | OSError):
+        if where or isinstance(error, ValueError | OSError | CourseError):
             sys.stderr.write(f"staffml: {where}{getattr(error, 'msg', error) if where else error}\n")
             sys.exit(2)
         raise

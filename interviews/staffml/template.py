@@ -222,7 +222,7 @@ def load(name, folder=FOLDER):
     path = Path(folder) / f"{name}.py"
     if not path.is_file():
         there = names(folder)
-        hint = (nearest(name, there) or f"; there are {', '.join(there)}") if there else ", which holds no templates"
+        hint = (nearest(name, there) or f"; `staffml list` shows the {len(there)} there are") if there else ", which holds no templates"
         raise TemplateError(f"no template {name!r} in {folder}{hint}")
     spec = importlib.util.spec_from_file_location("staffml_template_" + re.sub(r"\W", "_", name), path)
     module = importlib.util.module_from_spec(spec)
