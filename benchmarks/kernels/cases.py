@@ -384,7 +384,7 @@ def training():
     text = 6 * tokens * (4 * 12 * 128**2 + 128 * 256) + 4 * 7 * 2 * tokens * 128 * 128 / 2
     for name, build, goal, flop in (
         ("MLP 784-256-10, B 64, Adam step", nets.mlp, (0.30, 0.40), dense),
-        ("the same of modules 02 and 03, unfused", lambda: nets.mlp(fused=False), (None, None), dense),
+        ("MLP of the layers of modules 02 and 03", lambda: nets.mlp(fused=False), (None, None), dense),
         ("CNN 3→16→32, 64×32×32 step", nets.cnn, (0.70, 0.80), image),
         ("GPT L4 d128 H4 T128 B8 V256 step", nets.gpt, (0.50, 0.80), text),
     ):

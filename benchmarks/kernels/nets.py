@@ -180,7 +180,7 @@ def contenders(ours, theirs, x, labels):
 
 
 def mlp(fused=True):
-    """784-256-10, ReLU, 64 images. Without fused, of the Linear and the ReLU of modules 03 and 02, four operations a layer."""
+    """784-256-10, ReLU, 64 images. Without fused, of the Linear and the ReLU of modules 03 and 02."""
     rng = np.random.default_rng(RNG)
     x, labels = rng.standard_normal((64, 784), np.float32), rng.integers(0, 10, 64)
 
