@@ -140,12 +140,19 @@ def _design(template, p, part):
     share = 0.0
     for points, criterion in part.rubric:
         yield Say(f"{100 * points:g} %  {render(criterion, p, template.figures)}")
-        said = (yield Ask("does your answer say so? (y/n): ")).strip().lower() if text else ""
-        if said == "q":
-            raise Stopped
-        share += points if said.startswith("y") else 0
+        share += points if text and (yield from _yes()) else 0
     yield Say(f"{part.name}: {100 * share:.0f} % by your own marking", "partial")
     return Answer(part.name, part.kind, text, None, share)
+
+
+def _yes():
+    while True:
+        text = (yield Ask("does your answer say so? (y/n): ")).strip().lower()
+        if text == "q":
+            raise Stopped
+        if text in ("y", "yes", "n", "no", ""):
+            return text.startswith("y")
+        yield Say(f"got {text[:20]!r}; write y or n", "format")
 
 
 def verdict(p, part, found, answers):

@@ -237,3 +237,12 @@ def test_an_error_of_the_program_itself_keeps_its_traceback(monkeypatch):
 def test_no_confidence_ends_a_round(staffml):
     done = staffml("drill", "--template", "memory/kv_cache", "--count", 1, stdin="1 GB\n" + "9" * 5000 + "\n-1\n101\n\n")
     assert done.returncode == 0 and done.stdout.count("write a whole number from 0 to 100") == 3
+
+
+def test_marking_ones_own_design_takes_yes_and_no_and_nothing_else():
+    template = load("compute/two_accelerators")
+    draw = draws(template.name)["draws"][0]
+    design = next(part for part in template.parts if part.kind == "design")
+    told, texts = [], itertools.chain([""] * (len(template.parts) - 1), ["The second.", "maybe", "yes"], itertools.repeat("n"))
+    answers, _ = run_steps(item(template, draw, variant(template, draw), confidence=False), lambda text, _: told.append(text), lambda _: next(texts))
+    assert answers[-1].share == pytest.approx(design.rubric[0][0]) and told.count("got 'maybe'; write y or n") == 1
