@@ -320,6 +320,23 @@ def report(ctx: typer.Context, names: Names = None,
 
 
 @group.command()
+def labs(ctx: typer.Context, names: Names = None,
+         to: Annotated[Path | None, typer.Option(help="File to write. Default: labs.html in the class folder.",
+                                                 show_default=False)] = None):
+    """Write one page about what the class predicted in its labs, and the same numbers as a notebook beside it.
+
+    How far guesses were off, how often intervals held the truth, misconceptions, decisions, time.
+    """
+    from ..grading.labs import write
+
+    classroom, course = _open(ctx)
+    with classroom.at_work():
+        chosen = course.select(names or [a.name for a in course.assignments if a.part == "labs"])
+        made = write(classroom, course, chosen, to or classroom.root / "labs.html")
+    _say(_console(), [f"wrote {made[0]} and {made[1].name}"])
+
+
+@group.command()
 def status(ctx: typer.Context, names: Names = None):
     """Where every assignment stands, counted in students."""
     from ..grading.status import status as run

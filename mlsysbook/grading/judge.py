@@ -286,13 +286,14 @@ def judge_prediction(ref, gid, cell, log, why, student):
     except AnswerUnreadable as error:
         return item(gid, cell, 0.0, _one_line(str(error))), flags
     said = f"locked at {_one_line(entry['text'][:60])}"
+    guess = {"value": value, "unit": unit, "low": low, "high": high, "at": entry["at"], "began": entries[0]["at"]}
     if cell.name not in ref.keys:
-        return item(gid, cell, cell.points, said, value=value, unit=unit), flags
+        return item(gid, cell, cell.points, said, **guess), flags
     truth = ref.key(cell.name, ref.variant(student, ref.track(student, entries))).value
     c = predict.calibration(low, value, high, truth)
     note = f"{said}, off by a factor of {10**c.decades:.3g}, {'inside' if c.held else 'outside'} the interval"
     share = predict.LOCKED + (1 - predict.LOCKED) * c.score
-    return item(gid, cell, round(cell.points * share, 2), note, value=value, unit=unit, truth=truth, low=low, high=high), flags
+    return item(gid, cell, round(cell.points * share, 2), note, truth=truth, **guess), flags
 
 
 def summary(ref, student, items, flags, **more):
