@@ -201,6 +201,15 @@ def test_the_whole_lab_runs_as_plain_python_and_describes_its_figure(lab, tmp_pa
     assert "Warning" not in run.stderr
 
 
+def test_every_control_of_its_panel_matters_and_the_board_wins_at_the_start(tmp_path):
+    from tests.labs.lab import run_plain
+
+    out = run_plain(catalogue.load(ROOT).find("labs/v1_02_physics"), tmp_path / "work", "ada", "cloud")
+    assert "IDLE {'wire_panel': []}" in out
+    shown = re.search(r"At kilometres 1,500, link 20 Mbit/s, remote h100: the remote answer takes ([\d.]+) ms.*board is first", out)
+    assert float(shown[1]) / 1e3 == approx(FAR + 8 * 100 / 20e6 - 8 * 100 / 100e6, rel=0.01)
+
+
 def test_the_reveal_waits_for_the_bet(lab, tmp_path):
     nb = notebook.notebook(lab)
     nb.cells = [c for c in nb.cells if "write-cloud_speedup" != c.id and "predict-cloud_speedup" != c.id]

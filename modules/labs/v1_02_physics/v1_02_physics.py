@@ -223,6 +223,48 @@ print(
 )
 
 # %% [markdown]
+# Turn it yourself. The wire is your `round_trip_seconds`, the two processors are MLSys·im's. Which control can still make
+# the card win, and which has stopped mattering? Tab reaches the controls, the arrow keys move them; without widgets ask
+# with `wire_panel.at(kilometres=100)`.
+
+# %% show
+from mlsysbook import explore, pick, slider
+
+
+def settle(kilometres, link, remote):
+    wire = round_trip_seconds(1e3 * kilometres, scene["request"], scene["response"], 8 * link, 8 * link)
+    return {"wire": float(wire), "remote": float(on(device(remote))), "board": float(on_board)}
+
+
+def draw_wire(axes, result, settings):
+    axes.barh(["board", "remote"], [1e3 * result["board"], 1e3 * result["remote"]], hatch="//", edgecolor="black", label="computing")
+    axes.barh(["remote"], [1e3 * result["wire"]], left=1e3 * result["remote"], edgecolor="black", label="wire")
+    axes.set(xlabel="picture to answer (ms)", title=f"{settings['remote']} at {settings['kilometres']:,.0f} km")
+    axes.legend(loc="lower right")
+
+
+def say_wire(result, settings):
+    away = result["wire"] + result["remote"]
+    far = (
+        f"the remote answer takes {units.format(away, 's')}, {result['wire'] / away:.0%} of it on the wire; "
+        f"the board takes {units.format(result['board'], 's')}"
+    )
+    return far + (": the remote one is first." if away < result["board"] else ": the board is first.")
+
+
+wire_panel = explore(
+    settle,
+    {
+        "kilometres": slider(1.0, 10_000.0, start=1500.0, log=True),
+        "link": slider(1.25e5, 1.25e9, start=2.5e6, unit="bit/s", log=True),  # B/s, shown as bit/s
+        "remote": pick("h100", "jetson-agx-orin", "l4", start="h100"),
+    },
+    draw=draw_wire,
+    say=say_wire,
+)
+wire_panel
+
+# %% [markdown]
 # ### Your wire
 # Your numbers are in `mine`. They differ from your neighbour's.
 
