@@ -5,6 +5,7 @@ As root with real Unix users and PAM; otherwise one user in both parts. Screensh
 """
 
 import json
+import re
 from contextlib import contextmanager
 
 import pytest
@@ -126,13 +127,15 @@ def student_fetches_works_submits(page):
     errors = cells.locator("[data-mime-type$='.stderr'], [data-mime-type$='.error']")
     assert errors.all_text_contents() == []
 
-    assert printed(cells, "write-cloud_speedup") == "cloud_speedup: locked 0.05, between 0.01 and 1"
+    bet, low, high = re.search(r'predict\("cloud_speedup", "([\d.]+)", low="([\d.]+)", high="([\d.]+)"\)\n### END',
+                               CELLS[at("write-cloud_speedup")]["source"]).groups()
+    assert printed(cells, "write-cloud_speedup") == f"cloud_speedup: locked {bet}, between {low} and {high}"
     assert printed(cells, "predict-cloud_speedup") == "cloud_speedup: prediction locked"
     assert "3 of 3 worked examples right" in printed(cells, "check-round_trip_seconds")
     assert "4 of 4 worked examples right" in printed(cells, "check-best_place")
     for name in ("answer-round_trip", "answer-decode_rate"):
         assert "recorded" in printed(cells, name) and "right" not in printed(cells, name)
-    settled = cells.filter(has_text="cloud_speedup: you said 0.05 [0.01, 1]; it is ")
+    settled = cells.filter(has_text=f"cloud_speedup: you said {bet} [{low}, {high}]; it is ")
     assert settled.count() == 1 and "inside your interval" in settled.text_content()
     settled.locator(".jp-InputPrompt").click()      # else the notebook scrolls back to the cell that it ran last
     reveal = settled.locator(".jp-OutputArea-output").first
@@ -142,7 +145,7 @@ def student_fetches_works_submits(page):
 
     write_cell(page, cells.nth(at("write-cloud_speedup")), 'predict("cloud_speedup", "0.06", low="0.05", high="0.07")')
     page.keyboard.press("Shift+Enter")
-    again = "cloud_speedup: already locked at 0.05 [0.01, 1]; the first prediction counts"
+    again = f"cloud_speedup: already locked at {bet} [{low}, {high}]; the first prediction counts"
     cells.nth(at("write-cloud_speedup")).locator(f"text={again}").wait_for()
     page.keyboard.press("Control+s")
     page.wait_for_selector(".lm-TabBar-tab.jp-mod-current.jp-mod-dirty", state="detached")
