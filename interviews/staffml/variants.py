@@ -102,9 +102,6 @@ def _number_flaw(part, p, answers):
     values = [right, *wrong.values()]
     if not all(math.isfinite(value) and value > 0 for value in values):
         return "not finite and positive"
-    for m in part.misconceptions:
-        if part.score(wrong[m.name], right) > m.credit:
-            return f"gives {m.name} more than its credit"
     low, high = (units.parse(bound)[0] for bound in part.band)
     if not low <= right <= high:
         return "outside its band"
@@ -117,6 +114,9 @@ def _number_flaw(part, p, answers):
             return f"not separable: {a} and {b}"
         if isinstance(part, Choice) and units.format(x, part.unit) == units.format(y, part.unit):
             return f"prints two choices alike: {a} and {b}"
+    for m in part.misconceptions:
+        if part.score(wrong[m.name], right) > m.credit:         # an estimate that is wrong and still near
+            return f"gives {m.name} more than its credit"
     return None
 
 

@@ -49,6 +49,7 @@ class Reference:
     course: str = ""
     modules: dict = field(default_factory=dict, repr=False)
     released: dict = field(default_factory=dict, repr=False)
+    _pooled: dict = field(default_factory=dict, repr=False)
 
     @property
     def items(self):
@@ -70,6 +71,12 @@ class Reference:
         with apart(self.modules):
             made = self._key(name, v, earlier)
         return made if earlier or name not in self.released else self._as_released(made, name, v)
+
+    def answered_by(self, name, value):
+        """The variants of the pool whose answer `name` is this value. Their keys are computed once."""
+        if name not in self._pooled:
+            self._pooled[name] = [self.key(name, v) for v in self.pool]
+        return [v for v, key in zip(self.pool, self._pooled[name], strict=True) if key.grade(value)[0] == 1.0]
 
     def snapshot(self):
         """What the keys are now -> {answer: [[value, value of each mistake, ...] for each variant]}, JSON data."""

@@ -213,12 +213,12 @@ def _carried(ref, name, v, key, value, earlier):
         return None
     share, mistake = theirs.grade(value)
     steps = " and ".join(own)
-    return share, mistake, f"right with your own {steps}" if share == 1.0 else f"{mistake} Judged with your own {steps}."
+    return share, mistake, f"right with your own {steps}" if share == 1.0 else f"{mistake or 'Near.'} Judged with your own {steps}."
 
 
 def _same_answer(ref, name, value, v, roster, student):
     """Students whose variant this value answers, at most three, if it answers few enough variants for that to mean something."""
-    answered = [w for w in ref.pool if w != v and ref.key(name, w).grade(value)[0] == 1.0]
+    answered = [w for w in ref.answered_by(name, value) if w != v]
     if len(answered) > max(1, len(ref.pool) // 20):
         return []
     own = identity.normal(student)
