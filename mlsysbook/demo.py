@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from mlsysim import units
+
 from .answers import predict
 from .build.reference import load
 from .grading import deadlines
@@ -20,6 +22,7 @@ from .labs import tracks
 
 COURSE_ID = "mlsys-demo"
 ASSIGNMENTS = ("tinytorch/01_tensor", "labs/v1_02_physics", "drills/kv_cache")      # one of each kind; tests grade all others
+_FROM_TEMPLATES = "= solution("         # of staffml
 DUE = timedelta(hours=1)                # after the demonstration; `late` is made to hand in a day and a half after that
 
 
@@ -58,10 +61,15 @@ class Desk:
     def solve(self, skip=()):
         for gid, source in self.solutions.items():
             if gid not in skip:
-                self.cell(gid)["source"] = source
+                self.cell(gid)["source"] = self._typed(gid.removeprefix("write-")) if _FROM_TEMPLATES in source else source
         for c in self.nb["cells"]:
             if c["metadata"].get("nbgrader", {}).get("grade") and c["cell_type"] == "markdown":
                 c["source"] = "My answer, with the reason for it."
+
+    def _typed(self, name):
+        """The right answer as a student types it: the solutions of drill sets ask the templates, which no box holds."""
+        key = self.reference.key(name, self.reference.variant(self.student))
+        return f"{name} = {(units.format(key.value, key.unit) if key.unit else f'{key.value:.12g}')!r}"
 
     def predict(self, student=None):
         """Lock the predictions of the solution, as running the cells would. They are those of its first variant, so of its track."""
@@ -101,26 +109,22 @@ def unlocked(desk):
 
 def neighbour(desk):
     """Types the answers that are right for the variant of `perfect`, and hands in their predictions."""
-    from mlsysim.units import format
-
     desk.solve()
     ref = desk.reference
     for name in ref.answers:
         key = ref.key(name, ref.variant("perfect"))
-        desk.cell(f"write-{name}")["source"] = f"{name} = {format(key.value, key.unit)!r}"
+        desk.cell(f"write-{name}")["source"] = f"{name} = {units.format(key.value, key.unit)!r}"
     desk.predict("perfect")
 
 
 def misconception(desk):
     """Falls for the first named misconception of every question."""
-    from mlsysim.units import format
-
     desk.solve()
     ref = desk.reference
     for name in ref.answers:
         key = ref.key(name, ref.variant(desk.student))
         if key.mistakes:
-            desk.cell(f"write-{name}")["source"] = f"{name} = {format(key.mistakes[0].value, key.unit)!r}"
+            desk.cell(f"write-{name}")["source"] = f"{name} = {units.format(key.mistakes[0].value, key.unit)!r}"
     desk.predict()
 
 

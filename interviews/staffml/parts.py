@@ -108,7 +108,8 @@ class Choice(Part):
         listed = [(self.value(p, earlier), None), *((wrong[m.name], m) for m in self.misconceptions)]
 
         def place(option):
-            text = "\x1f".join((self.name, option[1].name if option[1] else "", *map(str, p.values())))
+            # By name: a variant that was stored and read again has its parameters in another order.
+            text = "\x1f".join((self.name, option[1].name if option[1] else "", *(str(p[name]) for name in sorted(p))))
             return hashlib.sha256(text.encode()).digest()
 
         return sorted(listed, key=place)

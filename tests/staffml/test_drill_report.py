@@ -12,9 +12,11 @@ from mlsysbook import atomic, catalogue
 from mlsysbook.build import reference
 from mlsysbook.grading import judge
 from mlsysbook.grading.classroom import Classroom
+from mlsysim import units
 from staffml import calibration, cli, irt, load, solution
 from staffml.calibration import asked, fit, read, responses, summarize, write
 from staffml.template import TemplateError, names
+from staffml.variants import given
 
 COURSE = catalogue.load()
 DRILLS = [a for a in COURSE.assignments if a.name.startswith("drills/")]
@@ -83,6 +85,20 @@ def test_the_solution_of_a_part_is_right_in_every_drill(references):
         for student in ("ada", "ben"):
             record = handed_in(ref, a, student, 1e3, random.Random(0))
             assert all(i["score"] in (i["points"], None) for i in record["items"])
+
+
+def test_the_number_of_the_right_choice_is_the_one_that_the_notebook_prints(references):
+    seen = 0
+    for a in DRILLS:
+        ref = references[a.id]                                              # its variants as they lie beside the notebook
+        for v in ref.pool:
+            for name, (template, part) in asked(v).items():
+                part, one = load(template).part(part), v if "template" in v else v[name.removesuffix("_" + part)]
+                if part.kind == "choice":
+                    printed = one["parts"][part.name]["choices"][int(ref.key(name, v).value) - 1]
+                    assert printed == units.format(load(template).answers(given(load(template), one))[part.name], part.unit)
+                    seen += 1
+    assert seen > 1000
 
 
 def test_the_report_counts_what_the_judge_gave(classroom, references):

@@ -38,7 +38,8 @@ def test_an_activation_is_its_formula(form, shape, seed, biased, name):
     x, bias = array(seed, shape, scale=4), array(seed + 1, shape[-1:]) if biased else None
     out, wide = unwritten(shape), (x + bias if biased else x).astype(np.float64)
     kernel("activate")(x, out, name, bias)
-    np.testing.assert_allclose(out, FORMULAS[name](wide), rtol=1e-5, atol=1e-37)        # the left tail keeps its digits
+    # The left tail keeps its digits, but for those that rounding x² / 2, up to 80 there, costs its exponential.
+    np.testing.assert_allclose(out, FORMULAS[name](wide), rtol=3e-5, atol=1e-37)
     again = x.copy()
     kernel("activate")(again, again, name, bias, threads=2)
     np.testing.assert_array_equal(again, out)
