@@ -70,6 +70,7 @@ def run(attack, course, libraries, world, folder, **more):
     return record, nb, time.monotonic() - before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: a.name)
 def test_attack(attack, course, libraries, world, canary, tmp_path, nothing_left):
     record, nb, seconds = run(attack, course, libraries, world, tmp_path)

@@ -23,6 +23,7 @@ from mlsysbook.box.library import stage
 from mlsysbook.box.limits import Limits
 from mlsysbook.box.session import CellSource, Session
 
+pytestmark = pytest.mark.slow           # a kernel starts in half a second, and most tests want one
 ROOT = Path(__file__).resolve().parents[2]
 DEFINE = "from mlsysbook import answer, case, check\ndef f(x): return x + 1"
 

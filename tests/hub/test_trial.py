@@ -1,11 +1,14 @@
 import os
 import pwd
 
+import pytest
+
 from mlsysbook import catalogue
 from mlsysbook.grading.classroom import Classroom
 from mlsysbook.hub import trial
 
 
+@pytest.mark.slow
 def test_the_class_to_try_has_every_assignment_and_is_made_once(tmp_path):
     said = []
     course = catalogue.load()

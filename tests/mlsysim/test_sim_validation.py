@@ -92,6 +92,7 @@ def test_rows_of_the_same_setting_differ_and_are_counted(held):
     assert f"the other {len(strict.rows)}: median {strict.median:.1%}" in PAGE
 
 
+@pytest.mark.slow
 def test_fit_reads_no_held_out_row(tmp_path):
     """In a folder without held-out rows a fit finds what is committed; the text is that of data/calibration.toml."""
     for name in ("calibration.toml", "models.toml"):

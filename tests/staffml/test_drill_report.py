@@ -101,6 +101,7 @@ def test_the_number_of_the_right_choice_is_the_one_that_the_notebook_prints(refe
     assert seen > 1000
 
 
+@pytest.mark.slow
 def test_the_report_counts_what_the_judge_gave(classroom, references):
     found = responses(classroom, COURSE)
     report = summarize(found)
@@ -184,6 +185,7 @@ def test_an_items_file_that_is_none_is_one_line(text, tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_the_command(classroom, tmp_path, monkeypatch):
     monkeypatch.setattr(calibration, "ITEMS", tmp_path / "items.json")
     monkeypatch.setattr(calibration.write, "__defaults__", (tmp_path / "items.json",))
