@@ -3,13 +3,7 @@
 Screenshots: build/artefacts/panel/.
 """
 
-import json
-import os
 import re
-import subprocess
-import sys
-import time
-import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +17,7 @@ from staffml.pools import variant
 from staffml.practice import Answer, Practice
 from staffml.session import every
 from staffml.text import render
+from tests.jupyter import jupyterlab
 
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "build" / "artefacts" / "panel"
@@ -57,29 +52,9 @@ def page(browser):
 
 @pytest.fixture
 def lab(tmp_path):
-    """JupyterLab on a free port, with a notebook that shows the panel and a practice file of its own -> its address."""
-    cell = {"cell_type": "code", "id": "panel", "metadata": {}, "execution_count": None, "outputs": [],
-            "source": "from staffml import panel\npanel()"}
-    (tmp_path / "work").mkdir()
-    (tmp_path / "work" / "panel.ipynb").write_text(json.dumps({
-        "cells": [cell], "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
-        "nbformat": 4, "nbformat_minor": 5}))
-    environment = os.environ | {"HOME": str(tmp_path), "STAFFML_DATA": str(tmp_path), "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")}
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--port=0", "--ip=127.0.0.1", "--IdentityProvider.token=",
-               "--ServerApp.password=", f"--ServerApp.root_dir={tmp_path / 'work'}", "--LabApp.expose_app_in_browser=True"]
-    with open(tmp_path / "lab.log", "w+") as log:
-        process = subprocess.Popen([*command, *(["--allow-root"] if os.geteuid() == 0 else [])], env=environment, stdout=log, stderr=log)
-        try:
-            found, waited = None, time.monotonic()
-            while not found and process.poll() is None and time.monotonic() - waited < 60:
-                time.sleep(0.1)
-                found = re.search(r"(http://127\.0\.0\.1:\d+)/lab\b", (tmp_path / "lab.log").read_text())
-            assert found, (tmp_path / "lab.log").read_text()
-            urllib.request.urlopen(f"{found[1]}/api/status", timeout=30).close()
-            yield f"{found[1]}/lab/tree/panel.ipynb"
-        finally:
-            process.terminate()
-            process.wait(30)
+    """A notebook that shows the panel, with a practice file of its own -> its address."""
+    with jupyterlab(tmp_path, "from staffml import panel\npanel()", "--LabApp.expose_app_in_browser=True", STAFFML_DATA=str(tmp_path)) as at:
+        yield at
 
 
 def right(part, p, answers):

@@ -3,17 +3,13 @@
 Screenshots: build/artefacts/labs/.
 """
 
-import json
-import os
 import re
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 from playwright import sync_api as playwright
+
+from tests.jupyter import jupyterlab
 
 SHOTS = Path(__file__).parents[2] / "build" / "artefacts" / "labs"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
@@ -39,28 +35,9 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def address(tmp_path):
-    """JupyterLab on a free port with one notebook -> its address."""
-    cell = {"cell_type": "code", "id": "wall", "metadata": {}, "execution_count": None, "outputs": [], "source": CELL.strip()}
-    (tmp_path / "work").mkdir()
-    (tmp_path / "work" / "wall.ipynb").write_text(json.dumps({
-        "cells": [cell], "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
-        "nbformat": 4, "nbformat_minor": 5}))
-    environment = os.environ | {"HOME": str(tmp_path), "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")}
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--port=0", "--ip=127.0.0.1", "--IdentityProvider.token=",
-               "--ServerApp.password=", f"--ServerApp.root_dir={tmp_path / 'work'}"]
-    with open(tmp_path / "lab.log", "w+") as log:
-        process = subprocess.Popen([*command, *(["--allow-root"] if os.geteuid() == 0 else [])], env=environment, stdout=log, stderr=log)
-        try:
-            found, waited = None, time.monotonic()
-            while not found and process.poll() is None and time.monotonic() - waited < 60:
-                time.sleep(0.1)
-                found = re.search(r"http://127\.0\.0\.1:\d+", (tmp_path / "lab.log").read_text())
-            assert found, (tmp_path / "lab.log").read_text()
-            urllib.request.urlopen(f"{found[0]}/api/status", timeout=30).close()
-            yield f"{found[0]}/lab/tree/wall.ipynb"
-        finally:
-            process.terminate()
-            process.wait(30)
+    """A notebook with the panel of a lab -> its address."""
+    with jupyterlab(tmp_path, CELL.strip()) as at:
+        yield at
 
 
 def test_a_slider_is_moved_by_keyboard_and_the_picture_follows(address, chromium):
