@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -55,6 +56,15 @@ class Assignment:
 
 
 @dataclass(frozen=True)
+class Lab:
+    """A lab of the course by its number, "V1-13"; `assignment` is its name in the catalogue, None where it is planned."""
+
+    number: str
+    title: str
+    assignment: str | None = None
+
+
+@dataclass(frozen=True)
 class Course:
     """A checkout of the course: its root folder and what course.yml lists."""
 
@@ -62,6 +72,7 @@ class Course:
     id: str
     title: str
     assignments: tuple[Assignment, ...]
+    labs: tuple[Lab, ...] = ()
 
     @cached_property
     def _by_key(self):
@@ -118,7 +129,8 @@ def load(root=None):
         raise CatalogueError(f"{path}:{mark.line + 1 if mark else 1}: not YAML ({getattr(error, 'problem', error)})") from None
     if not isinstance(data, dict) or not {"id", "title", "assignments"} <= data.keys():
         raise CatalogueError(f"{path}: wants the keys id, title and assignments")
-    return Course(root, str(data["id"]), str(data["title"]), tuple(_assignments(data["assignments"], path, root)))
+    assignments = tuple(_assignments(data["assignments"], path, root))
+    return Course(root, str(data["id"]), str(data["title"]), assignments, tuple(_labs(data.get("labs") or (), path, assignments)))
 
 
 def _assignments(entries, path, root):
@@ -145,3 +157,19 @@ def _assignments(entries, path, root):
         yield Assignment(name, str(entry.get("title", name)), float(points), int(entry.get("minutes", 60)), root,
                          tuple(entry.get("requires", ())), entry.get("exports"), executor,
                          tuple(sorted(entry.get("limits", {}).items())))
+
+
+def _labs(entries, path, assignments):
+    made, seen = {a.name for a in assignments if a.part == "labs"}, []
+    for entry in entries:
+        if not isinstance(entry, dict) or not {"number", "title"} <= entry.keys() <= {"number", "title", "assignment"}:
+            raise CatalogueError(f"{path}: lab {entry!r} wants number and title, and assignment where there is one")
+        lab = Lab(**{k: str(v) for k, v in entry.items()})
+        if not re.fullmatch(r"V[12]-\d\d", lab.number):
+            raise CatalogueError(f"{path}: lab number {lab.number!r} wants the form V1-13")
+        if seen and lab.number <= seen[-1]:
+            raise CatalogueError(f"{path}: lab {lab.number} stands after {seen[-1]}; numbers ascend, each once")
+        if lab.assignment is not None and lab.assignment not in made:
+            raise CatalogueError(f"{path}: lab {lab.number} names {lab.assignment!r}, which is no assignment of the part labs")
+        seen.append(lab.number)
+        yield lab

@@ -204,6 +204,9 @@ def test_a_scaffold_builds(course):
     ("id: [", "course.yml:1: not YAML"), ("id: a", "wants the keys"), (CATALOGUE + "  - {name: essay/x, points: 1}\n", "must be PART/NAME"),
     (CATALOGUE + "  - {name: labs/x, points: 0}\n", "needs points > 0"), (CATALOGUE + "  - {name: labs/x, points: 1, point: 2}\n", "unknown fields point"),
     (CATALOGUE + "  - {name: tinytorch/01_double, points: 1}\n", "listed twice"), (CATALOGUE + "  - {name: labs/x, points: 1, requires: [labs/y]}\n", "requires labs/y"),
+    (CATALOGUE + "labs:\n  - {number: V1-1, title: A}\n", "'V1-1' wants the form V1-13"), (CATALOGUE + "labs: [V1-01]\n", "wants number and title"),
+    (CATALOGUE + "labs:\n  - {number: V1-02, title: A}\n  - {number: V1-02, title: B}\n", "numbers ascend"),
+    (CATALOGUE + "labs:\n  - {number: V1-02, title: A, assignment: tinytorch/01_double}\n", "no assignment of the part labs"),
 ])
 def test_a_wrong_catalogue_is_one_line(course, text, says):
     (course / "course.yml").write_text(text)
