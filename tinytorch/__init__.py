@@ -33,6 +33,7 @@ _MODULES = {
         "clip_grad_norm_", "clip_grad_value_",
     ),
     "training": ("Callback", "EarlyStopping", "Half", "LossScaler", "Trainer", "load_checkpoint", "save_checkpoint"),
+    "convolutions": ("AvgPool2d", "BatchNorm2d", "Conv2d", "Flatten", "MaxPool2d", "ResidualBlock"),
 }
 _TOOLS = {"student": ("NotebookError", "provenance", "use")}
 _HOME = {name: module for module, names in (_MODULES | _TOOLS).items() for name in names}
