@@ -44,9 +44,42 @@ def argv(program, *, library, submission, limits, identity, procs=(), filter=Non
     procs: cgroup.procs files that the process enters first. filter: descriptor of the system call filter, to be passed on.
     Every place that can be written is a tmpfs of limited size: /submission, /tmp and /dev/shm.
     """
+    box = _closed(identity, environment(library), limits)
+    for path in sorted({sys.base_prefix, sys.prefix, *map(str, site_packages())}):
+        if not path.startswith("/usr/"):
+            box += ["--ro-bind", path, path]
+    for path in shadowed(site_packages()):
+        box += ["--tmpfs", str(path), "--remount-ro", str(path)]
+    box += ["--ro-bind", str(library), "/course/lib", "--ro-bind", str(library / "etc" / "passwd"), "/etc/passwd",
+            "--ro-bind", str(library / "etc" / "group"), "/etc/group",
+            "--ro-bind", str(submission), "/course/submission", "--size", str(limits.disk_bytes), "--tmpfs", "/submission",
+            "--remount-ro", "/", "--chdir", "/submission", *(["--seccomp", str(filter)] if filter is not None else []), *program]
+    if procs:
+        box = ["sh", "-c", _ENTER, "box", str(len(procs)), *procs, *box]
+    return box
+
+
+def tool(program, *, readable, writable=(), identity, limits, env=(), filter=None):
+    """Command that runs a compiler or an emulator, argv `program`, in a box with the system and the paths of `readable` only.
+
+    No Python environment, course or home folder is in it. writable: folders that stay, such as a build's. Times are the caller's.
+    """
+    box = _closed(identity, {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LC_ALL": "C", "TZ": "UTC"} | dict(env), limits)
+    box += ["--tmpfs", "/usr/local", "--remount-ro", "/usr/local"]
+    for how, paths in (("--ro-bind", readable), ("--bind", writable)):
+        for path in sorted(map(str, paths)):
+            if not path.startswith("/usr/") or path.startswith("/usr/local/"):
+                box += [how, path, path]
+    inner = ["prlimit", f"--as={limits.memory}", f"--cpu={limits.cpu_seconds}", f"--fsize={limits.file_bytes}",
+             f"--nproc={limits.processes}", f"--nofile={limits.open_files}", "--core=0", "--", *program]
+    return [*box, "--remount-ro", "/", "--chdir", "/tmp", *(["--seccomp", str(filter)] if filter is not None else []), *inner]
+
+
+def _closed(identity, env, limits):
+    """The start of every box: no network, no capability, nothing of the caller's; the system read-only, /tmp small and its own."""
     box = [*identity.prefix(), "bwrap", "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--clearenv",
            "--uid", str(INSIDE), "--gid", str(INSIDE), "--hostname", "box", "--cap-drop", "ALL"]
-    for name, value in environment(library).items():
+    for name, value in env.items():
         box += ["--setenv", name, value]
     box += ["--ro-bind", "/usr", "/usr"]
     for name in ("lib", "lib64", "lib32", "bin", "sbin"):
@@ -59,17 +92,6 @@ def argv(program, *, library, submission, limits, identity, procs=(), filter=Non
             "--ro-bind-try", "/etc/alternatives", "/etc/alternatives", "--ro-bind-try", "/etc/fonts", "/etc/fonts",
             "--proc", "/proc", "--dev", "/dev", "--size", str(limits.disk_bytes), "--tmpfs", "/dev/shm", "--remount-ro", "/dev",
             "--size", str(limits.disk_bytes), "--tmpfs", "/tmp"]
-    for path in sorted({sys.base_prefix, sys.prefix, *map(str, site_packages())}):
-        if not path.startswith("/usr/"):
-            box += ["--ro-bind", path, path]
-    for path in shadowed(site_packages()):
-        box += ["--tmpfs", str(path), "--remount-ro", str(path)]
-    box += ["--ro-bind", str(library), "/course/lib", "--ro-bind", str(library / "etc" / "passwd"), "/etc/passwd",
-            "--ro-bind", str(library / "etc" / "group"), "/etc/group",
-            "--ro-bind", str(submission), "/course/submission", "--size", str(limits.disk_bytes), "--tmpfs", "/submission",
-            "--remount-ro", "/", "--chdir", "/submission", *(["--seccomp", str(filter)] if filter is not None else []), *program]
-    if procs:
-        box = ["sh", "-c", _ENTER, "box", str(len(procs)), *procs, *box]
     return box
 
 
