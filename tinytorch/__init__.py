@@ -34,6 +34,7 @@ _MODULES = {
     ),
     "training": ("Callback", "EarlyStopping", "Half", "LossScaler", "Trainer", "load_checkpoint", "save_checkpoint"),
     "convolutions": ("AvgPool2d", "BatchNorm2d", "Conv2d", "Flatten", "MaxPool2d", "ResidualBlock"),
+    "embeddings": ("Embedding", "LearnedPositions", "Rotary", "SinusoidalPositions", "tie"),
 }
 _TOOLS = {"student": ("NotebookError", "provenance", "use")}
 _HOME = {name: module for module, names in (_MODULES | _TOOLS).items() for name in names}

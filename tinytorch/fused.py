@@ -1,14 +1,13 @@
 """Layers' arithmetic as one operation each, forward and backward on kernels: what modules 09 to 13 build up from smaller steps.
 
     y = CausalAttention.apply(x, heads=4)      x (B, T, 3 E) holds queries, keys and values side by side
-    y = Embedding.apply(weight, indices)       rows of weight (V, D)
     y = Linear.apply(x, weight, bias, activation="gelu")
     y = LayerNorm.apply(x, weight, bias)       over the last axis of x (..., D); RMSNorm.apply(x, weight)
     y = Conv2d.apply(x, weight, bias)          images x (N, C, H, W), filters weight (O, C, KH, KW)
     y = MaxPool2d.apply(x, kernel=2)           the largest of each window; AvgPool2d: the mean
     y = BatchNorm2d.apply(x, weight, bias)     channels of images x
 
-Each works under both backends, in float32 and, computed in float32, float16; attention and embedding in float64 too.
+Each works under both backends, in float32 and, computed in float32, float16; attention in float64 too.
 """
 
 import math
@@ -88,34 +87,6 @@ class CausalAttention(Function):
         shared = self.params.get("kv_heads") or heads
         x = x.reshape(*x.shape[:2], heads + 2 * shared, x.shape[2] // (heads + 2 * shared))
         return x[:, :, :heads], x[:, :, heads:heads + shared], x[:, :, heads + shared:]
-
-
-class Embedding(Function):
-    """Rows of weight (V, D) by number: indices, integers of any shape, from 0 to V - 1 -> indices.shape + (D,).
-
-    The gradient for weight is dense. Raises IndexError for a number out of range, with its place.
-    """
-
-    needs = ((1,), ())
-
-    def prepare(self, tensors):
-        weight, indices = tensors
-        if weight.ndim != 2 or weight.dtype.kind != "f":
-            raise ShapeError(f"weight is a table (V, D) of floats, got {weight.dtype}, shape {weight.shape}")
-        if indices.dtype.kind != "i":
-            raise DTypeError(f"indices are integers, got {indices.dtype}")
-        return weight.numpy(), indices.numpy()
-
-    def forward(self, weight, indices):
-        table = contiguous(weight)
-        out = np.empty((indices.size, table.shape[1]), table.dtype)
-        kernel("gather")(table, flat(indices), out)
-        return out.reshape(*indices.shape, table.shape[1]).astype(weight.dtype, copy=False)
-
-    def backward(self, grad):
-        result, indices = np.zeros(self.shapes[0], grad.dtype), flat(self.saved[1])
-        kernel("scatter_add")(np.ascontiguousarray(grad).reshape(len(indices), result.shape[1]), indices, result)
-        return result, None
 
 
 ACTIVATIONS = ("relu", "gelu", "gelu_tanh", "silu")
@@ -349,8 +320,3 @@ def pooled_shape(name, shape, options):
     if len(shape) != 4:
         raise ShapeError(f"{name} takes images (N, C, H, W), got shape {shape}")
     return *shape[:2], *(places(name, *sizes) for sizes in zip(shape[2:], *options.values(), strict=True))
-
-
-def flat(indices):
-    """Indices as one row of int64."""
-    return np.ascontiguousarray(indices, np.int64).reshape(-1)

@@ -12,7 +12,8 @@ import tinytorch.autograd  # noqa: F401 -- gives tensors their backward
 from tinytorch import layers, optimizers
 from tinytorch.activations import relu
 from tinytorch.backend import backend
-from tinytorch.fused import CausalAttention, Conv2d, Embedding, LayerNorm, Linear, MaxPool2d
+from tinytorch.embeddings import Lookup
+from tinytorch.fused import CausalAttention, Conv2d, LayerNorm, Linear, MaxPool2d
 from tinytorch.losses import cross_entropy
 from tinytorch.tensor import Tensor
 
@@ -50,7 +51,7 @@ class Table(layers.Module):
         self.weight = layers.Parameter(np.zeros((rows, width), np.float32))
 
     def forward(self, indices):
-        return Embedding.apply(self.weight, indices)
+        return Lookup.apply(self.weight, indices)
 
 
 class Block(layers.Module):

@@ -152,6 +152,59 @@ def linear(gemm, layer, inputs, options):
     return fused.Linear.apply(*operands) if fits else NotImplemented
 
 
+# Layers on images: one operation each, with the errors of the layer's own forward where something does not fit
+
+
+def of_images(layer, inputs, options):
+    """The images and the parameters of a layer, all float32, or None."""
+    tensor = import_module("tinytorch.tensor")
+    operands = [*inputs, *(p for p in layer._parameters.values() if p is not None)]
+    fits = len(inputs) == 1 and not options and all(isinstance(t, tensor.Tensor) and t.dtype == np.float32 for t in operands)
+    return operands if fits and inputs[0].ndim == 4 else None
+
+
+def reaches(x, kernel, padding, dilation=(1, 1)):
+    """Whether a window fits images of this shape at all."""
+    return all(n + 2 * p >= d * (k - 1) + 1 for n, k, p, d in zip(x.shape[2:], kernel, padding, dilation, strict=True))
+
+
+@module_of("convolutions.Conv2d", "conv2d")
+def conv2d(kernel, layer, inputs, options):
+    operands, o = of_images(layer, inputs, options), layer.options
+    if operands is None or operands[0].shape[1] != operands[1].shape[1] * o["groups"]:
+        return NotImplemented
+    if not reaches(operands[0], operands[1].shape[2:], o["padding"], o["dilation"]):
+        return NotImplemented
+    return import_module("tinytorch.fused").Conv2d.apply(*operands, **o)
+
+
+def pooling(name):
+    def pool(kernel, layer, inputs, options):
+        operands, o = of_images(layer, inputs, options), layer.options
+        if operands is None or not reaches(operands[0], o["kernel"], o["padding"]):
+            return NotImplemented
+        return getattr(import_module("tinytorch.fused"), name).apply(*operands, **o)
+    return pool
+
+
+module_of("convolutions.MaxPool2d", "max_pool2d")(pooling("MaxPool2d"))
+module_of("convolutions.AvgPool2d", "avg_pool2d")(pooling("AvgPool2d"))
+
+
+@module_of("convolutions.BatchNorm2d", "batch_norm")
+def batch_norm(kernel, layer, inputs, options):
+    operands, running = of_images(layer, inputs, options), (layer.running_mean, layer.running_var)
+    if operands is None or operands[0].shape[1] != operands[1].numel() or any(r.dtype != np.float32 for r in running):
+        return NotImplemented
+    if layer.training and operands[0].numel() < 2 * operands[0].shape[1]:
+        return NotImplemented
+    output = import_module("tinytorch.fused").BatchNorm2d.apply(
+        *operands, running=[r.numpy() for r in running], training=layer.training, momentum=layer.momentum, eps=layer.eps)
+    for buffer in running if layer.training else ():
+        buffer.storage.version += 1  # written in place
+    return output
+
+
 # Activations
 
 
@@ -261,6 +314,36 @@ def cross_entropy_backward(kernel, function, grad):
     if grad.ndim:
         return slope * grad[:, None], None
     return slope if grad == 1 else slope * grad, None
+
+
+# Rows by number
+
+
+@forward_of("embeddings.Lookup", "gather")
+def lookup(gather, function, tensors):
+    weight, indices = function.saved
+    if weight.dtype not in FLOATS:
+        return NotImplemented
+    out = np.empty((indices.size, weight.shape[1]), weight.dtype)
+    try:
+        gather(np.ascontiguousarray(weight), numbers_of(indices), out)
+    except IndexError:  # a number that is no row
+        return NotImplemented
+    return out.reshape(*indices.shape, weight.shape[1])
+
+
+@backward_of("embeddings.Lookup.backward", "scatter_add")
+def lookup_backward(scatter_add, function, grad):
+    if any(function.params.get(name) is not None for name in ("padding", "into")) or grad.dtype not in FLOATS:
+        return NotImplemented
+    indices, out = numbers_of(function.saved[1]), np.zeros(function.shapes[0], grad.dtype)
+    scatter_add(np.ascontiguousarray(grad).reshape(len(indices), out.shape[1]), indices, out)
+    return out, None
+
+
+def numbers_of(indices):
+    """Integers as one row of int64."""
+    return np.ascontiguousarray(indices, np.int64).reshape(-1)
 
 
 # Optimizers

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.tinytorch.kernels.strategies import EPS, array, extremes, inner, seeds, unwritten
 from tinytorch.autograd import gradcheck
 from tinytorch.backend import kernel
-from tinytorch.fused import Embedding
+from tinytorch.embeddings import Lookup
 from tinytorch.tensor import DTypeError, Tensor
 
 sizes = st.tuples(st.integers(1, 40), st.integers(0, 40), st.integers(0, 40))  # rows of the table, numbers, width
@@ -87,19 +87,19 @@ def test_arrays_that_do_not_fit_are_refused_in_one_line(form, fault):
             kernel(name)(*arguments)
 
 
-def test_the_function_in_every_precision(backend):
+def test_the_operation_of_module_11_in_every_precision(backend):
     indices = np.array([[2, 0], [2, 1]], np.int32)
     weight = Tensor(array(3, (4, 5)).astype(np.float64), requires_grad=True)
-    gradcheck(lambda w: Embedding.apply(w, indices), weight)
+    gradcheck(lambda w: Lookup.apply(w, indices), weight)
     for dtype in (np.float16, np.float32, np.float64):
         w = Tensor(array(3, (4, 5)).astype(dtype), requires_grad=True)
-        y = Embedding.apply(w, indices)
+        y = Lookup.apply(w, indices)
         assert y.shape == (2, 2, 5) and y.dtype == dtype
         np.testing.assert_array_equal(y.numpy(), w.numpy()[indices])
         y.sum().backward()
         np.testing.assert_array_equal(w.grad.numpy(), np.array([1, 1, 2, 0], dtype)[:, None] * np.ones((4, 5), dtype))
-    assert Embedding.apply(weight, np.zeros((0, 2), int)).shape == (0, 2, 5)
+    assert Lookup.apply(weight, np.zeros((0, 2), int)).shape == (0, 2, 5)
     with pytest.raises(DTypeError, match="indices are integers, got float32"):
-        Embedding.apply(weight, np.zeros(2, np.float32))
-    with pytest.raises(IndexError, match="index 4 at place 1 is not a row of 4"):
-        Embedding.apply(weight, np.array([0, 4]))
+        Lookup.apply(weight, np.zeros(2, np.float32))
+    with pytest.raises(IndexError, match="index 4 is not a row of 4"):
+        Lookup.apply(weight, np.array([0, 4]))
