@@ -19,7 +19,7 @@ import numpy as np
 
 from tinytorch.activations import relu
 from tinytorch.layers import Module, Parameter, Sequential, uniform_
-from tinytorch.tensor import Function, ShapeError, Tensor, float32, ones, zeros
+from tinytorch.tensor import Function, ShapeError, float32, ones, zeros
 
 
 def wide(array):

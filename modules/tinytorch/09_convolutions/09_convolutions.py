@@ -49,7 +49,7 @@ import numpy as np
 
 from tinytorch.activations import relu
 from tinytorch.layers import Module, Parameter, Sequential, uniform_
-from tinytorch.tensor import Function, ShapeError, Tensor, float32, ones, zeros
+from tinytorch.tensor import Function, ShapeError, float32, ones, zeros
 
 
 def wide(array):
@@ -61,7 +61,7 @@ import time
 import tracemalloc
 
 from mlsysbook import answer, case, check, predict, reveal
-from tinytorch import autograd, manual_seed
+from tinytorch import Tensor, autograd, manual_seed
 
 # %% [markdown]
 # ## 1. A window that moves
@@ -1156,6 +1156,10 @@ for name, norms in (("with the skip", with_skip), ("without", without)):
 print(f"first over last block: {with_skip[0] / with_skip[-1]:.2f} with the skip, {without[0] / without[-1]:.2f} without")
 
 # %% [markdown]
+# Batch normalisation keeps the signals of both stacks at scale 1, and still the gradients of the plain stack grow by
+# half or more with each block on their way down, so that no learning rate suits all of them. The skip carries most of
+# the gradient past the blocks.
+#
 # ## 9. What it costs
 #
 # Predict, then measure.
@@ -1217,7 +1221,7 @@ print(f"loops {loops * 1e3:.1f} ms, one product {product * 1e3:.3f} ms; "
 # ### 9.3 Who holds what
 #
 # Both ways of computing, on a layer of a small network. Scratch is the most that is allocated while they run, beside
-# the result. `Conv2d` of the framework runs on a kernel, where one was compiled.
+# the result.
 
 # %% show
 def scratch(f, result):
@@ -1262,7 +1266,7 @@ def key(v):
     ])
 
 # %% [markdown]
-# And **by which factor does the time fall**, with the framework's `Conv2d` here, at 28 × 28? One image at a time.
+# And **by which factor does the time fall**, with your `Conv2d`, at 28 × 28? One image at a time.
 
 # %% predict="separable_time" points=1
 # predict("separable_time", "number", low="number", high="number")
