@@ -1,12 +1,21 @@
-"""A small lab on two tracks, written into a folder as a course of its own, and a run of any lab as plain Python."""
+"""A small lab on two tracks, written into a folder as a course of its own; any lab run as plain Python, and graded."""
 
+import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 
+import numpy as np
+
+from mlsysbook import catalogue
 from mlsysbook.answers import predict
+from mlsysbook.answers.check import run_case, verdict
+from mlsysbook.build.reference import load
+from mlsysbook.build.student import student_copy
+from mlsysbook.grading.submission import grade_submission
 from mlsysbook.labs import tracks
 
 COURSE = '''id: small
@@ -106,7 +115,6 @@ def key(v):
 
 def make(root, source=SOURCE, points=6):
     """Write the course into `root` and build it -> (course, assignment)."""
-    from mlsysbook import catalogue
     from mlsysbook.build import build
 
     folder = root / "modules" / "labs" / "queue"
@@ -133,13 +141,68 @@ print("IDLE", {name: v.idle() for name, v in names.items() if isinstance(v, Expl
 """
 
 
-def run_plain(assignment, folder, student, track):
-    """Run the solved notebook as plain Python for a student on a track -> what it printed. `folder` is new."""
+def run_plain(assignment, folder, student, track, variant=None):
+    """Run the solved notebook as plain Python for a student on a track -> what it printed. `folder` is new.
+
+    variant: the parameters that the student has, instead of those that are theirs.
+    """
     shutil.copytree(assignment.source_dir, folder)
-    course = json.loads((folder / "assignment.json").read_text())["course"]
-    predict.append(folder / predict.LOG, predict.genesis(course, assignment.id, student), tracks.ENTRY, track, "", "")
+    sidecar = folder / catalogue.SIDECAR
+    baked = json.loads(sidecar.read_text())
+    if variant is not None:
+        sidecar.write_text(json.dumps(baked | {"variants": [variant]}))
+    if track is not None:
+        predict.append(folder / predict.LOG, predict.genesis(baked["course"], assignment.id, student), tracks.ENTRY, track, "", "")
     env = os.environ | {"MPLBACKEND": "Agg", "MLSYS_STUDENT": student, "MLSYS_DATA": str(folder / "data")}
     done = subprocess.run([sys.executable, "-c", RUN, f"{assignment.notebook}.ipynb"], cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Warning" not in done.stderr, done.stderr
     return done.stdout
+
+
+REGION = re.compile(r"[ ]*### (BEGIN|END) SOLUTION\n?")
+
+
+def solved(assignment, change=lambda cell, text: text):
+    """The notebook as a student with the solutions would hand it in -> dict. change(cell, text) -> text of a cell."""
+    nb = json.loads(assignment.notebook_path.read_text())
+    for c in nb["cells"]:
+        c["source"] = change(c, REGION.sub("", "".join(c["source"])))
+    return nb
+
+
+def grade_lab(assignment, staged, folder, entries, nb=None, edit=lambda text: text):
+    """Grade what ada hands in -> (record, notebook). entries of her log; nb: None is the notebook as released; edit: of the log's text."""
+    path = student_copy(assignment, folder / "ada")
+    if nb is not None:
+        path.write_text(json.dumps(nb))
+    log = path.parent / predict.LOG
+    for entry in entries:
+        predict.append(log, predict.genesis(MLSYS.id, assignment.id, "ada"), *entry)
+    if log.is_file():
+        log.write_text(edit(log.read_text()))
+    return grade_submission(str(MLSYS.root), assignment.name, "ada", path.parent, secret=b"s" * 32, library=staged)
+
+
+def errors(nb):
+    """What failed in a graded notebook."""
+    return [o["evalue"] for c in nb["cells"] for o in c.get("outputs", ()) if o["output_type"] == "error"]
+
+
+MLSYS = catalogue.load()
+
+
+@functools.cache
+def reference(name):
+    """The lab of that name, loaded with the pool that was built."""
+    a = MLSYS.find(name)
+    return load(MLSYS, a, pool=json.loads((a.source_dir / catalogue.SIDECAR).read_text())["variants"])
+
+
+def failing(ref, name, function, seed):
+    """Behaviours of check `name` that `function` gets wrong -> set of their numbers in the order of the hidden cases."""
+    cases = ref.hidden_cases(name, np.random.default_rng(seed))
+    wants = ref.outcomes(name, cases)
+    names = list(dict.fromkeys(c.behaviour for c in cases))
+    return {names.index(c.behaviour) for c, want in zip(cases, wants, strict=True)
+            if verdict(ref.checks[name], c, run_case(function, c), want) is not None}

@@ -13,10 +13,9 @@ from pytest import approx
 
 from mlsysbook import catalogue
 from mlsysbook.answers.check import run_case, verdict
-from mlsysbook.answers.keys import Key
 from mlsysbook.build import notebook
 from mlsysbook.build.reference import load
-from mlsysim import device, model, units
+from mlsysim import device, model
 
 ROOT = Path(__file__).parents[2]
 SEEDS = range(25)
@@ -138,25 +137,6 @@ def test_keys_agree_with_the_formulas_written_out(lab):
         read = m.params * v["weight_bits"] / 8 + 4 * m.layers * m.kv_heads * m.head_dim * v["context"]
         assert lab.key("decode_rate", v).value == approx(device(v["device"]).bandwidth.value / read)
         assert read < device(v["device"]).memory.value
-
-
-@pytest.mark.parametrize("name", ["round_trip", "decode_rate"])
-def test_every_mistake_has_its_own_number_in_every_variant(lab, name):
-    for v in lab.pool:
-        key = lab.key(name, v)
-        assert key.grade(key.value) == (1.0, None)
-        for m in key.mistakes:
-            assert key.grade(m.value) == (m.credit, m.why), (v, m)
-            others = Key(m.value, key.unit, key.tol, tuple(o for o in key.mistakes if o is not m)).mistakes
-            assert all(abs(m.value - o.value) > key.tol * (m.value + o.value) for o in others), (v, m)
-            assert abs(m.value - key.value) > 2 * key.tol * key.value, (v, m)
-
-
-def test_three_figures_of_an_answer_are_enough(lab):
-    for v in lab.pool:
-        for name, unit in (("round_trip", "s"), ("decode_rate", "token/s")):
-            key = lab.key(name, v)
-            assert key.grade(units.parse(units.format(key.value, unit), unit)[0])[0] == 1.0
 
 
 # ResNet-50 has 11.1 million activations: He et al. 2015, table 1, counted.
