@@ -4,12 +4,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup
 KERNELS := $(wildcard tinytorch/_ext/*.pyx tinytorch/_ext/*.pxi tinytorch/_ext/*.h)
 PROXY := $(if $(wildcard deploy/hub/package-lock.json),deploy/hub/node_modules/.package-lock.json)
+MATHJAX := book/_vendor/node_modules/.package-lock.json
 PIP := umask 022; $(BIN)/pip install --no-input --disable-pip-version-check --progress-bar off
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup test-system demo test test-fast sanitize lint build bench hub clean
+.PHONY: help setup test-system demo test test-fast sanitize lint build book book-next bench hub clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -20,7 +21,7 @@ setup: $(STAMP) ## make .venv and install the course in it; again whenever its r
 demo: setup ## a class of simulated students, from release to report
 	@$(BIN)/mlsys demo
 
-test: setup test-system $(if $(CI),$(VENV)/.torch) lint ## everything that CI runs
+test: setup test-system $(MATHJAX) $(if $(CI),$(VENV)/.torch) lint ## everything that CI runs
 	@echo "test: notebooks are what modules/ builds"
 	@$(BIN)/mlsys build --check
 	@echo "test: pytest, all of it, two processes"
@@ -40,6 +41,13 @@ lint: $(STAMP) ## ruff
 build: $(STAMP) ## notebooks in source/ and exported modules, from modules/
 	@$(BIN)/mlsys build
 
+book: $(STAMP) $(MATHJAX) ## the book as a site in build/book; OPTIONS="--pdf --epub --student --serve" for more
+	@$(BIN)/mlsys book $(OPTIONS)
+
+book-next: book .venv-next/.setup ## the same sources with plain Sphinx 9, which shows that their markup is portable
+	@.venv-next/bin/python -m sphinx -q -W --keep-going -c book/_next -d build/book-next/doctrees book build/book-next/html
+	@echo "book-next: $$(.venv-next/bin/python -m sphinx --version) wrote build/book-next/html"
+
 bench: $(VENV)/.bench $(VENV)/.torch ## every benchmark; results go to benchmarks/*.md
 	@set -e; for script in $(wildcard benchmarks/*.py); do echo "bench: $$script"; \
 	  env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python "$$script"; done
@@ -54,7 +62,7 @@ clean: ## remove what was built and cached; .venv, class folders and grades stay
 $(STAMP): setup.cfg setup.py pyproject.toml $(KERNELS)
 	@deploy/setup/environment "$(PYTHON)"
 	@echo "setup: the course and what it needs (minutes the first time)"
-	@$(PIP) --editable '.[hub,test]' >$(VENV)/setup.log 2>&1 || { tail -n 20 $(VENV)/setup.log; exit 1; }
+	@$(PIP) --editable '.[book,hub,test]' >$(VENV)/setup.log 2>&1 || { tail -n 20 $(VENV)/setup.log; exit 1; }
 	@$(BIN)/jupyter labextension disable --level=sys_prefix "@jupyterlab/apputils-extension:announcements" 2>/dev/null
 	@echo "setup: tinytorch $$($(BIN)/python -m tinytorch.backend)"
 	@touch $@
@@ -68,6 +76,17 @@ $(VENV)/.torch: $(STAMP)
 	@echo "setup: PyTorch, to compare TinyTorch with"
 	@$(PIP) --editable '.[torch]' >$(VENV)/setup.log 2>&1 || { tail -n 20 $(VENV)/setup.log; exit 1; }
 	@touch $@
+
+.venv-next/.setup: book/_next/requirements.txt | $(STAMP)
+	@echo "setup: Sphinx 9 in .venv-next"
+	@$(BIN)/python -m venv --clear .venv-next
+	@umask 022; .venv-next/bin/pip install --no-input --disable-pip-version-check -q -r $< >.venv-next/setup.log 2>&1 || { tail -n 20 .venv-next/setup.log; exit 1; }
+	@touch $@
+
+$(MATHJAX): book/_vendor/package-lock.json
+	@REQUIRED=1 deploy/setup/system node=nodejs npm=npm
+	@echo "setup: MathJax for the book, from npm"
+	@cd book/_vendor && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.package-lock.json
 
 test-system: $(PROXY)
 	@deploy/setup/system 'chromium=chromium fonts-dejavu-core'
