@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from .errors import TimeLimit, ToolMissing
 
+StillRunning = subprocess.TimeoutExpired
 MAX_OUTPUT = 1 << 20                    # bytes of each stream that are kept
 LIMITS = {"memory": 3 << 30, "cpu_seconds": 120, "file_bytes": 64 << 20, "disk_bytes": 256 << 20, "processes": 64, "open_files": 256}
 INSTALL = {

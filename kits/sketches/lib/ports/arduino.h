@@ -24,10 +24,14 @@ static inline void port_begin(void)
     TIMSK1 = _BV(TOIE1);
 }
 
-static inline int port_available(void) { return Serial.available() > 0; }
+/* GPIOR0 tells a simulator what the line is to the program: 'P', it looks whether a byte has come; 'W', it sleeps until one has, so
+ * that the wait need not be simulated. On a chip the register is plain storage. */
+static inline int port_available(void)
+{
+    GPIOR0 = 'P';
+    return Serial.available() > 0;
+}
 
-/* Sleeping until a byte is there spares a battery. GPIOR0 tells a simulator that only the line can end this sleep, so that it
- * need not simulate the wait; on a chip the register is plain storage. */
 static inline int port_read(void)
 {
     set_sleep_mode(SLEEP_MODE_IDLE);
@@ -58,10 +62,10 @@ static inline void port_ticks_start(void)
 
 static inline uint32_t port_ticks_stop(void)
 {
-    TCCR1B = 0;
     cli();
     uint16_t low = TCNT1, high = port_overflows;
-    if (TIFR1 & _BV(TOV1)) high++;      /* it overflowed, and its interrupt is still pending */
+    if ((TIFR1 & _BV(TOV1)) && low < 0x8000) high++;    /* it overflowed before, and its interrupt is still pending */
+    TCCR1B = 0;                         /* after the reading: simavr's stopped timer reads 0 */
     TIFR1 = _BV(TOV1);
     sei();
     TIMSK0 = port_timer0;
