@@ -219,12 +219,12 @@ def bounds(name):
 
 times = {name: bounds(name) for name in (here.small, here.large)}
 reveal("small_over_large", f"{max(times[here.small]) / max(times[here.large]):.4g}")
-figure, axes = plt.subplots(figsize=(7, 2.6), layout="constrained")
+figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
 for row, (arithmetic, traffic) in enumerate(times.values()):
     axes.barh(row + 0.2, 1e3 * arithmetic, 0.36, color="C0", hatch="//", edgecolor="black", label="arithmetic" if row == 0 else None)
     axes.barh(row - 0.2, 1e3 * traffic, 0.36, color="C1", hatch="..", edgecolor="black", label="memory traffic" if row == 0 else None)
 axes.set(yticks=[0, 1], yticklabels=list(times), xlabel="one input, at least (ms)", title="The longer bar of a network is its time")
-axes.legend()
+figure.legend(loc="outside lower center", ncols=2)
 plt.show()
 for name, (arithmetic, traffic) in times.items():
     net = model(name)
@@ -281,8 +281,8 @@ def cases(rng):
 
 # %% [markdown]
 # ### The panel
-# It uses your function. Start with the small network and look for a batch at which the other limit takes over; then for a
-# device on which it does so earlier.
+# It uses your function. Does a batch make an input cheaper, and until when? Which network never gets down to the dashed line,
+# and on which device does it? On a microcontroller: what do four bytes a number cost instead of one?
 
 # %%
 SHELF = {
@@ -311,12 +311,15 @@ def ask(network, hardware, bits, batch):
 def draw_ask(axes, result, settings):
     chosen = [settings[k] for k in ("network", "hardware", "bits")]
     each = [1e3 * pass_seconds(*chosen, int(b)) / b for b in BATCHES_DRAWN]
-    axes.loglog(BATCHES_DRAWN, each, "o-", markersize=3, label="your function")
+    axes.semilogx(BATCHES_DRAWN, each, "o-", markersize=3, label="your function")
     floor = 1e3 * result["arithmetic"] / settings["batch"]
     axes.axhline(floor, color="black", linestyle="--", label="arithmetic alone")
     axes.plot([settings["batch"]], [1e3 * result["seconds"] / settings["batch"]], "kx", markersize=11, label="here")
-    axes.set(xlabel="batch", ylabel="an input takes at least (ms)", title=f"{settings['network']} on {settings['hardware']}")
-    axes.legend()
+    axes.set_xticks([1, 4, 16, 64, 256], ["1", "4", "16", "64", "256"])
+    axes.minorticks_off()
+    title = f"{settings['network']} on {settings['hardware']}"
+    axes.set(xlabel="batch", ylabel="an input, at least (ms)", ylim=(0, 1.2 * max(each)), title=title)
+    axes.legend(loc="lower left")
 
 
 def say_ask(result, settings):
