@@ -39,17 +39,42 @@ typedef struct {
   int8_t in_zero, out_zero, low, high;
 } mlk_layer;
 
-/* a * b / 2^31, to the nearest, halves upwards; b >= 0. Equals gemmlowp's SaturatingRoundingDoublingHighMul there. */
-MLK_FN int32_t mlk_high_mul(int32_t a, int32_t b) {
-  const int64_t p = (int64_t)a * b + (INT64_C(1) << 30);
-  /* (int32_t)(p >> 31) in two halves: an 8-bit machine moves bytes instead of shifting 64 bits 31 times. */
-  return (int32_t)(((uint32_t)(p >> 32) << 1) | ((uint32_t)p >> 31));
-}
+#ifdef __AVR__
+/* High and low half of a * b: 16 products of bytes, a column of equal weight at a time, its sum in three bytes. What the
+   compiler makes of a 64-bit product takes three times as long. */
+#define MLK_COLUMN(a, b, p, q, r) "mul %" #a "[x], %" #b "[y]\n\tadd %" p ", r0\n\tadc %" q ", r1\n\tadc %" r ", %[o]\n\t"
+#define MLK_CLEAR(p) "clr %" p "\n\t"
 
-/* x / 2^e, to the nearest, halves away from zero; 0 <= e <= 31. gemmlowp's RoundingDivideByPOT. */
+static __attribute__((unused, noinline)) int32_t mlk_high_mul(int32_t a, int32_t b) {
+  uint32_t low, high;
+  const uint8_t zero = 0;
+  __asm__(MLK_CLEAR("A[l]") MLK_CLEAR("B[l]") MLK_CLEAR("C[l]") MLK_COLUMN(A, A, "A[l]", "B[l]", "C[l]")
+          MLK_CLEAR("D[l]") MLK_COLUMN(A, B, "B[l]", "C[l]", "D[l]") MLK_COLUMN(B, A, "B[l]", "C[l]", "D[l]")
+          MLK_CLEAR("A[h]") MLK_COLUMN(A, C, "C[l]", "D[l]", "A[h]") MLK_COLUMN(B, B, "C[l]", "D[l]", "A[h]")
+          MLK_COLUMN(C, A, "C[l]", "D[l]", "A[h]")
+          MLK_CLEAR("B[h]") MLK_COLUMN(A, D, "D[l]", "A[h]", "B[h]") MLK_COLUMN(B, C, "D[l]", "A[h]", "B[h]")
+          MLK_COLUMN(C, B, "D[l]", "A[h]", "B[h]") MLK_COLUMN(D, A, "D[l]", "A[h]", "B[h]")
+          MLK_CLEAR("C[h]") MLK_COLUMN(B, D, "A[h]", "B[h]", "C[h]") MLK_COLUMN(C, C, "A[h]", "B[h]", "C[h]")
+          MLK_COLUMN(D, B, "A[h]", "B[h]", "C[h]")
+          MLK_CLEAR("D[h]") MLK_COLUMN(C, D, "B[h]", "C[h]", "D[h]") MLK_COLUMN(D, C, "B[h]", "C[h]", "D[h]")
+          "mul %D[x], %D[y]\n\tadd %C[h], r0\n\tadc %D[h], r1\n\tclr r1\n\t"
+          : [l] "=&r"(low), [h] "=&r"(high)
+          : [x] "r"(a), [y] "r"(b), [o] "r"(zero)
+          : "r0");
+  if (a < 0) high -= (uint32_t)b; /* the product above takes a for a + 2^32 */
+  return (int32_t)((high << 1) + (uint8_t)(((uint16_t)(uint8_t)(low >> 24) + 0x40) >> 7));
+}
+#else
+/* a * b / 2^31, to the nearest, halves upwards; b >= 0. Equals gemmlowp's SaturatingRoundingDoublingHighMul there. */
+MLK_FN int32_t mlk_high_mul(int32_t a, int32_t b) { return (int32_t)(((int64_t)a * b + (INT64_C(1) << 30)) >> 31); }
+#endif
+
+/* x / 2^e, to the nearest, halves away from zero, so that the sign does not matter; 0 <= e <= 31. gemmlowp's RoundingDivideByPOT. */
 MLK_FN int32_t mlk_shift_right(int32_t x, uint8_t e) {
-  const int32_t mask = (int32_t)((UINT32_C(1) << e) - 1);
-  return (x >> e) + ((x & mask) > (mask >> 1) + (x < 0));
+  if (!e) return x;
+  uint32_t size = x < 0 ? 0 - (uint32_t)x : (uint32_t)x;
+  size = ((size >> (e - 1)) + 1) >> 1;
+  return x < 0 ? -(int32_t)size : (int32_t)size;
 }
 
 /* x * 2^e, saturated to 32 bits; 0 <= e <= 30. */

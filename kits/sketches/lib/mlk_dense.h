@@ -24,7 +24,7 @@ MLK_FN int32_t mlk_dot_avr(const int8_t *x, const int8_t *w, uint8_t n) {
   uint8_t eights = n >> 3, ones = n & 7, a, b;
   const uint8_t zero = 0;
   __asm__ volatile(
-      "tst %[e]\n\tbreq 2f\n\t"
+      "tst %[e]\n\tbrne 1f\n\trjmp 2f\n\t" /* conditional branches reach 63 words */
       "1:\n\t" MLK_MAC MLK_MAC MLK_MAC MLK_MAC MLK_MAC MLK_MAC MLK_MAC MLK_MAC
       "dec %[e]\n\tbreq 2f\n\trjmp 1b\n\t"
       "2:\n\ttst %[n]\n\tbreq 4f\n\t"

@@ -43,7 +43,7 @@ static inline void mlk_frame_begin(mlk_frame *f, uint8_t mark, uint8_t *data, ui
 
 /* One character of the line -> MLK_FRAME_NONE, MLK_FRAME_READY or an error, at the end of a frame. */
 static inline uint8_t mlk_frame_push(mlk_frame *f, uint8_t c) {
-  enum { OUTSIDE, COMMAND, HIGH, LOW };
+  enum { OUTSIDE, COMMAND, FIRST, SECOND }; /* HIGH and LOW are macros of Arduino's */
   if (c == f->mark) {
     f->state = COMMAND, f->length = 0, f->fault = 0, f->crc = 0xFFFF;
     return MLK_FRAME_NONE;
@@ -54,13 +54,13 @@ static inline uint8_t mlk_frame_push(mlk_frame *f, uint8_t c) {
     f->state = OUTSIDE;
     if (state == COMMAND) return MLK_ERROR_TEXT;
     if (f->fault) return f->fault;
-    if (state == LOW) return MLK_ERROR_TEXT;
+    if (state == SECOND) return MLK_ERROR_TEXT;
     if (f->length < 2 || f->crc) return MLK_ERROR_CRC; /* the CRC of bytes with their own CRC behind them is 0 */
     f->length = (uint16_t)(f->length - 2);
     return MLK_FRAME_READY;
   }
   if (f->state == COMMAND) {
-    f->command = c, f->crc = mlk_crc16(f->crc, c), f->state = HIGH;
+    f->command = c, f->crc = mlk_crc16(f->crc, c), f->state = FIRST;
     return MLK_FRAME_NONE;
   }
   uint8_t digit;
@@ -75,11 +75,11 @@ static inline uint8_t mlk_frame_push(mlk_frame *f, uint8_t c) {
     return MLK_FRAME_NONE;
   }
   if (f->fault) return MLK_FRAME_NONE;
-  if (f->state == HIGH) {
-    f->high = (uint8_t)(digit << 4), f->state = LOW;
+  if (f->state == FIRST) {
+    f->high = (uint8_t)(digit << 4), f->state = SECOND;
     return MLK_FRAME_NONE;
   }
-  f->state = HIGH;
+  f->state = FIRST;
   if (f->length == f->capacity) {
     f->fault = MLK_ERROR_LONG;
     return MLK_FRAME_NONE;
