@@ -34,6 +34,7 @@ _MODULES = {
     ),
     "training": ("Callback", "EarlyStopping", "Half", "LossScaler", "Trainer", "load_checkpoint", "save_checkpoint"),
     "convolutions": ("AvgPool2d", "BatchNorm2d", "Conv2d", "Flatten", "MaxPool2d", "ResidualBlock"),
+    "tokenization": ("BPETokenizer", "CharTokenizer", "StreamDecoder", "bits_per_byte"),
     "embeddings": ("Embedding", "LearnedPositions", "Rotary", "SinusoidalPositions", "tie"),
 }
 _TOOLS = {"student": ("NotebookError", "provenance", "use")}
