@@ -16,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {
+    "boardkit": "kits/boardkit",
     "mlsysbook": "mlsysbook",
     "mlsysim": "sim/mlsysim",
     "staffml": "interviews/staffml",

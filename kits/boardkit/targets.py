@@ -119,7 +119,7 @@ def open_target(url, firmware=None, *, cycles_max=CYCLES_MAX, output_max=OUTPUT_
 
 
 def _open_board(url, firmware, baud, timeout, settle):
-    serial = _pyserial()
+    serial = pyserial()
     if firmware is not None:
         from .arduino_cli import upload
 
@@ -145,7 +145,8 @@ def _why_not(url, error):
     return f"{url}: {' '.join(str(error).split())[:160]}; serial ports here: {ports}"
 
 
-def _pyserial():
+def pyserial():
+    """The module `serial`. Raises ToolMissing."""
     try:
         import serial
     except ImportError:
@@ -232,7 +233,7 @@ class _Emulator:
 
 def _line(port, timeout):
     """pyserial's line to a port of this machine, which knows its own address and closes without a pause for the other side."""
-    _pyserial()
+    pyserial()
     from serial.urlhandler.protocol_socket import Serial
 
     class Line(Serial):

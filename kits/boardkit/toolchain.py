@@ -87,8 +87,13 @@ def compile_sketch(sketch, target, *, build=None, files=None, defines=None, boxe
         build = _kept[-1].name
         if boxed:
             os.chmod(build, 0o755)      # the box, which runs as another user, must get there
-    staged = _stage(sketch, Path(build).resolve(), files or {})
-    report = tool.compile(staged, target, staged.parent / "out", defines=defines, boxed=boxed)
+    folder, library = Path(build).resolve(), LIBRARY
+    staged = _stage(sketch, folder / "sketch", files or {})
+    if boxed:                           # whoever the box runs as may not read the course's folder
+        library = folder / "lib"
+        shutil.rmtree(library, ignore_errors=True)
+        shutil.copytree(LIBRARY, library)
+    report = tool.compile(staged, target, folder / "out", defines=defines, boxed=boxed, library=library)
     if check and not report.ok:
         raise _refused(staged.name, report)
     return report
@@ -141,24 +146,24 @@ class ArduinoBuilder:
         gcc = process.run(["avr-gcc", "-dumpversion"], timeout=20).out.strip()
         return f"{own[1] if own else '?'} (arduino:avr {core[1] if core else '?'}, avr-gcc {gcc})"
 
-    def compile(self, sketch, board, build, defines=None, boxed=False):
+    def compile(self, sketch, board, build, defines=None, boxed=False, library=LIBRARY):
         """Compile the sketch folder `sketch` into the folder `build` -> CompileReport, which may be not ok."""
         if not board.fqbn.startswith("arduino:avr:"):
             raise PlatformMissing(f"arduino-builder has the core arduino:avr only, {board.title} is {board.fqbn or 'no Arduino board'}; "
                                   f"install arduino-cli and its core ({process.INSTALL['arduino-cli']})")
-        _fresh(build)
-        cpp, c = _flags(defines, decimal_dig=True)
+        fresh(build)
+        cpp, c = build_flags(defines, library, decimal_dig=True)
         argv = [self.exe, "-compile", "-hardware", "/usr/share/arduino-builder", "-hardware", str(_HARDWARE), "-tools", "/usr/bin",
                 "-fqbn", board.fqbn, "-build-path", str(build), "-warnings", "all", f"-prefs=compiler.cpp.extra_flags={cpp}",
                 f"-prefs=compiler.c.extra_flags={c}", str(sketch / f"{sketch.name}.ino")]
-        done, seconds = _timed(argv, boxed, sketch, build)
+        done, seconds = _timed(argv, boxed, sketch, build, library)
         used = [(int(n), int(most)) for n, most in _USED.findall(done.out)]
         made = [build / f"{sketch.name}.ino.{kind}" for kind in ("elf", "hex")]
         ok = done.code == 0 and all(p.is_file() for p in made) and len(used) == 2
         said = done.err if ok or done.err.strip() else done.out
         (flash, flash_max), (ram, ram_max) = used if len(used) == 2 else ((0, board.flash), (0, board.ram))
         return CompileReport(ok, self.name, self.version, board.name, *(made if ok else (None, None)), flash, flash_max, ram, ram_max,
-                             _diagnostics(said, sketch, ok), seconds, tuple(argv))
+                             _diagnostics(said, sketch, library, ok), seconds, tuple(argv))
 
 
 class CrossGcc:
@@ -171,28 +176,28 @@ class CrossGcc:
     def version(self):
         return process.run([self.exe, "-dumpfullversion"], timeout=20).out.strip()
 
-    def compile(self, sketch, board, build, defines=None, boxed=False):
+    def compile(self, sketch, board, build, defines=None, boxed=False, library=LIBRARY):
         """Compile the sketch folder `sketch` into the folder `build` -> CompileReport, which may be not ok."""
         if shutil.which(self.exe) is None:
             raise process.missing(self.exe)
-        _fresh(build)
+        fresh(build)
         made = build / f"{sketch.name}.elf"
         bare = bool(board.machine)
-        start = LIBRARY / "ports" / ("mps2.c" if bare else "linux.c")
+        start = library / "ports" / ("mps2.c" if bare else "linux.c")
         argv = [self.exe, *board.flags, "-O2", "-std=gnu11", "-Wall", "-Wextra", "-ffunction-sections", "-fdata-sections",
-                f"-ffile-prefix-map={sketch.parent}/=", f"-I{sketch}", f"-I{LIBRARY}", *_defines(defines),
+                f"-ffile-prefix-map={sketch.parent}/=", f"-I{sketch}", f"-I{library}", *_defines(defines),
                 "-x", "c", *(str(p) for p in sorted(sketch.rglob("*")) if p.suffix in (".ino", ".c")), str(start), "-x", "none"]
         if bare:
             argv += ["-nostartfiles", "--specs=nano.specs", f"-Wl,--defsym=MLK_FLASH={board.flash},--defsym=MLK_RAM={board.ram}",
-                     f"-Wl,-T,{LIBRARY / 'ports' / 'mps2.ld'}"]
+                     f"-Wl,-T,{library / 'ports' / 'mps2.ld'}"]
         else:
             argv += ["-static"]
         argv += ["-Wl,--gc-sections", "-lm", "-o", str(made)]
-        done, seconds = _timed(argv, boxed, sketch, build)
+        done, seconds = _timed(argv, boxed, sketch, build, library)
         ok = done.code == 0 and made.is_file()
         size = elf.memory(made) if ok else elf.Memory(0, 0)
         return CompileReport(ok, self.name, self.version, board.name, made if ok else None, None, size.flash, board.flash, size.ram,
-                             board.ram, _diagnostics(done.err, sketch, ok), seconds, tuple(argv))
+                             board.ram, _diagnostics(done.err, sketch, library, ok), seconds, tuple(argv))
 
 
 def _stage(sketch, folder, files):
@@ -207,7 +212,7 @@ def _stage(sketch, folder, files):
         known = sorted(p.parent.name for p in SKETCHES.glob("*/*.ino"))
         raise UsageError(f"no sketch {str(sketch)!r}: wants a folder NAME with NAME.ino in it, or one of {', '.join(known)}")
     staged = folder / name
-    shutil.rmtree(staged, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
     staged.mkdir(parents=True)
     for path in sorted(source.iterdir()):
         if path.suffix in _SOURCES and path.is_file():
@@ -219,15 +224,16 @@ def _stage(sketch, folder, files):
     return staged
 
 
-def _fresh(build):
+def fresh(build):
+    """Make the folder of a build, empty."""
     shutil.rmtree(build, ignore_errors=True)
     build.mkdir(parents=True)
 
 
-def _timed(argv, boxed, sketch, build):
+def _timed(argv, boxed, sketch, build, library):
     start = time.monotonic()
     try:
-        done = process.run(argv, timeout=COMPILE_SECONDS, cwd=build, boxed=boxed, readable=(sketch, LIBRARY), writable=(build,))
+        done = process.run(argv, timeout=COMPILE_SECONDS, cwd=build, boxed=boxed, readable=(sketch, library), writable=(build,))
     except TimeLimit:
         raise TimeLimit(f"{sketch.name}: the compiler did not end within {COMPILE_SECONDS} s; look for an include or a macro "
                         "that repeats itself") from None
@@ -241,18 +247,18 @@ def _defines(defines):
     return [f"-D{name}={value}" if str(value) else f"-D{name}" for name, value in (defines or {}).items()]
 
 
-def _flags(defines, decimal_dig=False):
+def build_flags(defines, library, decimal_dig=False):
     """Extra flags for C++ and for C, as one text each. decimal_dig: gcc 5's float.h hides DECIMAL_DIG from the core's C++."""
-    common = " ".join([f'"-I{LIBRARY}"', *_defines(defines)])
+    common = " ".join([f'"-I{library}"', *_defines(defines)])
     return (f"-DDECIMAL_DIG=__DECIMAL_DIG__ {common}" if decimal_dig else common), common
 
 
-def _diagnostics(text, sketch, ok):
+def _diagnostics(text, sketch, library, ok):
     """What the compiler said of the sketch and the course's library; a core's own warnings are nobody's business here."""
     found = []
     for m in _GCC.finditer(text):
         path, severity = m["file"], m["severity"].replace("fatal ", "")
-        inside = next((p for p in (sketch, LIBRARY) if path.startswith(f"{p}/")), None)
+        inside = next((p for p in (sketch, library) if path.startswith(f"{p}/")), None)
         if inside is None and severity == "warning":
             continue
         file = path.removeprefix(f"{inside}/") if inside else Path(path).name
