@@ -10,7 +10,7 @@ PIP := umask 022; $(BIN)/pip install --no-input --disable-pip-version-check --pr
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup test-system demo test test-fast sanitize lint build book book-next bench hub clean
+.PHONY: help setup test-system kits kits-system demo test test-fast sanitize lint build book book-next bench hub clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,9 @@ bench: $(VENV)/.bench $(VENV)/.torch ## every benchmark; results go to benchmark
 hub: setup $(PROXY) ## a JupyterHub for the class in CLASS=folder; without it, for a small class to try it with
 	@$(BIN)/mlsys hub $(if $(CLASS),"$(CLASS)",--try)
 
+kits: setup kits-system ## compilers and emulators of the hardware kits
+	@$(BIN)/boardkit doctor
+
 clean: ## remove what was built and cached; .venv, class folders and grades stay
 	@rm -rf build dist *.egg-info tinytorch/_ext/*.so .pytest_cache .ruff_cache .hypothesis test-artefacts $(STAMP)
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
@@ -62,7 +65,7 @@ clean: ## remove what was built and cached; .venv, class folders and grades stay
 $(STAMP): setup.cfg setup.py pyproject.toml $(KERNELS)
 	@deploy/setup/environment "$(PYTHON)"
 	@echo "setup: the course and what it needs (minutes the first time)"
-	@$(PIP) --editable '.[book,hub,test]' >$(VENV)/setup.log 2>&1 || { tail -n 20 $(VENV)/setup.log; exit 1; }
+	@$(PIP) --editable '.[book,hub,kits,test]' >$(VENV)/setup.log 2>&1 || { tail -n 20 $(VENV)/setup.log; exit 1; }
 	@$(BIN)/jupyter labextension disable --level=sys_prefix "@jupyterlab/apputils-extension:announcements" 2>/dev/null
 	@echo "setup: tinytorch $$($(BIN)/python -m tinytorch.backend)"
 	@touch $@
@@ -90,6 +93,11 @@ $(MATHJAX): book/_vendor/package-lock.json
 
 test-system: $(PROXY)
 	@deploy/setup/system 'chromium=chromium fonts-dejavu-core'
+
+kits-system:
+	@REQUIRED=$(KITS_REQUIRE) deploy/setup/system 'arduino-builder=arduino-builder arduino-core-avr gcc-avr avr-libc' \
+	  'simavr=simavr libsimavr-dev libelf-dev gcc libc6-dev' 'arm-none-eabi-gcc=gcc-arm-none-eabi libnewlib-arm-none-eabi' \
+	  qemu-system-arm=qemu-system-arm qemu-aarch64=qemu-user 'aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu libc6-dev-arm64-cross'
 
 deploy/hub/node_modules/.package-lock.json: deploy/hub/package-lock.json
 	@deploy/setup/system node=nodejs npm=npm

@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from .. import atomic
 from ..errors import CourseError
 
@@ -28,7 +30,8 @@ OTHERS = {"IPython", "matplotlib", "numpy"}
 STAMP = ".mlsys-book"                       # in a site: what it was made of
 SKIPPED = {"_build", "__pycache__", "node_modules"}
 ENVIRONMENT = ("MLSYS_BOOK_HUB", "MLSYS_BOOK_REPOSITORY", "MLSYS_BOOK_BRANCH")
-_MESSAGE = re.compile(r"^(?:(?P<file>/[^:\n]+?)(?::(?P<line>\d+))?(?:: ))?(?P<kind>WARNING|ERROR|CRITICAL|SEVERE): (?P<text>.*)$")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_MESSAGE = re.compile(r"^(?:(?P<file>/[^:\n]+?)(?::(?P<line>\d*))?: )?(?P<kind>WARNING|ERROR|CRITICAL|SEVERE): (?P<text>.*)$")
 _FAULT = re.compile(r"^([A-Z]\w*(?:\.\w+)*(?:Error|Exception|Warning|Interrupt|Exit)): ?(.*)$")
 
 
@@ -90,7 +93,8 @@ def sphinx(source, work, variant, builder, target, libraries, progress):
     status, log = _run([sys.executable, "-m", "mlsysbook.book.engine", json.dumps(options)], environment, progress)
     found = problems(log, source)
     if status or found:
-        raise BookError("\n".join(found) or f"Sphinx stopped with status {status}: {log.strip()[-500:]}")
+        last = " ".join(_COLOUR.sub("", log).split()) or f"status {status}"
+        raise BookError("\n".join(found) or f"book: Sphinx stopped: {last.removeprefix('Extension error: ')[-500:]}")
     shutil.rmtree(target, ignore_errors=True)
     new.rename(target)
     running.unlink()
@@ -120,24 +124,21 @@ def _run(command, environment, progress):
 
 def problems(log, source):
     """What Sphinx complained about, one line each: file:line, then what is wrong."""
-    blocks, root = [], source.parent
-    for line in log.splitlines():
+    blocks, root, stopped = [], source.parent, set()
+    for line in _COLOUR.sub("", log).splitlines():
         if match := _MESSAGE.match(line):
-            blocks.append([match, []])
+            blocks.append((match, []))
         elif blocks:
             blocks[-1][1].append(line)
-        elif re.match(r"\w*(Error|error|Exception)\b.*:$|^\S*Error: ", line):
-            blocks.append([line, []])
     found = []
     for head, rest in blocks:
-        if isinstance(head, str):
-            found.append(" ".join([head, *(r.strip() for r in rest if r.strip())][:3]))
-            continue
         file, line, text = head["file"], head["line"], re.sub(r" \[[\w.-]+\]$", "", head["text"])
         if text.startswith("Executing notebook failed"):
             line, text = _fault(file, rest)
-        where = f"{os.path.relpath(file, root)}:{line or 1}: " if file else ""
-        found.append(where + text)
+            stopped.add(file)
+        elif file in stopped and re.match(r"No key '.*' found in glue|Notebook exception traceback saved", text):
+            continue                        # what follows from the cell that stopped
+        found.append((f"{os.path.relpath(file, root)}:{line or 1}: " if file else "") + text)
     return list(dict.fromkeys(found))
 
 
@@ -194,8 +195,13 @@ def _needs(source):
     except importlib.metadata.PackageNotFoundError:
         raise BookError("Jupyter Book is not installed here: run `make book`, or pip install -e '.[book]'") from None
     for name in ("_config.yml", "_toc.yml"):
-        if not (source / name).is_file():
-            raise BookError(f"{source / name}: is missing; build the book inside a checkout of the course")
+        try:
+            yaml.safe_load((source / name).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise BookError(f"{source / name}: cannot be read ({error.strerror}); build inside a checkout of the course") from None
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            raise BookError(f"book/{name}:{mark.line + 1 if mark else 1}: not YAML ({getattr(error, 'problem', error)})") from None
     if not (source / "_vendor" / "node_modules" / "mathjax").is_dir():
         raise BookError("MathJax is missing: run `make book`, or npm ci --prefix book/_vendor")
 

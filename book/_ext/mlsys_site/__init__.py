@@ -4,6 +4,7 @@ A Sphinx extension, loaded by Jupyter Book and by plain Sphinx alike. It takes T
 configuration twice, which is a script error, and it would load from elsewhere.
 """
 
+import json
 import os
 import re
 import shutil
@@ -73,7 +74,9 @@ def finish_page(app, pagename, templatename, context, doctree):
     buttons = []
     executed = Path(app.outdir).parent / "jupyter_execute" / f"{pagename}.ipynb"
     if app.env.metadata[pagename].get("kernelspec") and executed.is_file():
-        notebook = downloads.notebook(nbformat.read(executed, as_version=4), keys=not app.tags.has("student"))
+        glued = executed.with_suffix(".glue.json")
+        notebook = downloads.notebook(nbformat.read(executed, as_version=4), json.loads(glued.read_bytes()) if glued.is_file() else {},
+                                      keys=not app.tags.has("student"))
         path = Path(app.outdir) / "notebooks" / f"{pagename}.ipynb"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")

@@ -1,20 +1,23 @@
 """A page as a notebook: its cells as they were written, its text without the markup that only Sphinx reads."""
 
+import ast
 import re
 
 import nbformat
 
 from .student import is_key
 
-_RECORD = "application/papermill.record/"
 _DROPPED = {"bibliography", "contents", "toctree", "glue:figure", "glue:", "glue"}
 _ROLE = re.compile(r"\{([\w:+.-]+)\}(`+)(.+?)\2")
 _FENCE = re.compile(r"^\s*(`{3,}|:{3,}|~{3,})(?:\{([\w:+.-]+)\}\s*(.*))?\s*$")
 
 
-def notebook(executed, *, keys):
-    """The notebook that a reader downloads, from the one that the build executed; `keys`: with cells that compute solutions."""
-    glued = _glued(executed)
+def notebook(executed, glued, *, keys):
+    """The notebook that a reader downloads, from the one that the build executed and what its cells glued.
+
+    keys: with the cells that compute solutions.
+    """
+    glued = {name: _text(output["data"]) for name, output in glued.items()}
     cells = []
     for cell in executed.cells:
         if cell.cell_type == "code" and (keys or not is_key(cell.source)):
@@ -27,17 +30,10 @@ def notebook(executed, *, keys):
     return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": spec, "language_info": {"name": "python"}})
 
 
-def _glued(executed):
-    """Texts that cells glued, by name."""
-    texts = {}
-    for cell in executed.cells:
-        for output in cell.get("outputs", ()):
-            name = output.get("metadata", {}).get("scrapbook", {}).get("name")
-            value = output.get("data", {}).get(f"{_RECORD}text/plain")
-            if name and value is not None:
-                text = "".join(value)
-                texts[name] = text[1:-1] if re.fullmatch(r"'.*'|\".*\"", text, re.S) else text
-    return texts
+def _text(data):
+    """A glued value as text: MyST-NB keeps its repr, and strings in quotes."""
+    text = "".join(data.get("text/plain", ""))
+    return str(ast.literal_eval(text)) if re.fullmatch(r"'.*'|\".*\"", text, re.S) else text
 
 
 def plain(text, glued):
