@@ -21,7 +21,7 @@ MOST = 400_000          # characters of data a page may carry for one figure
 def live(name, model, *, controls, x, y, alt, say, caption, start=None, limit=None, log=""):
     """A figure with sliders; prose refers to it by {glue:}`fig-name`.
 
-    model(x, **setting) -> array like x, or {curve: array}; nan where there is nothing to draw. controls: {name: values}, or
+    model(x, **setting) -> array like x, or {curve: array}; nan where nothing is to be drawn, and the sentence says why. controls: {name: values}, or
     {name: (label, values)}; x: (label, values); y: label, or (label, low, high); say(x, y, **setting) -> the sentence read
     aloud when a slider moves; start: {name: value}, the first of each if left out; limit: (label, value of y), a line across;
     log: "x", "y" or "xy". Raises ChapterError for a control that moves nothing, or a curve with no point in the frame.
@@ -48,8 +48,8 @@ def live(name, model, *, controls, x, y, alt, say, caption, start=None, limit=No
     across, up = _Scale(xs.min(), xs.max(), LEFT, WIDTH - RIGHT, "x" in log), _Scale(low, high, HEIGHT - BOTTOM, TOP, "y" in log)
     states = [{"d": [_path(across, up, xs, c) for c in d.values()], "say": sentence} for d, sentence in drawn]
     _moved(where, name, knobs, settings, states)
-    for setting, state in zip(settings, states, strict=True):
-        if not any(state["d"]):
+    for setting, state, (found, _) in zip(settings, states, drawn, strict=True):
+        if not any(state["d"]) and any(np.isfinite(c).any() for c in found.values()):
             raise ChapterError(f"{where}: {name!r} has no point in its frame at {setting}; wants a control or a y range that shows one")
     data = json.dumps({"counts": [len(v) for _, _, v in knobs], "states": states}, ensure_ascii=False, separators=(",", ":"))
     data = data.replace("</", "<\\/")
