@@ -21,7 +21,7 @@ setup: $(STAMP) ## make .venv and install the course in it; again whenever its r
 demo: setup ## a class of simulated students, from release to report
 	@$(BIN)/mlsys demo
 
-test: setup test-system $(MATHJAX) $(if $(CI),$(VENV)/.torch) lint ## everything that CI runs
+test: setup test-system $(MATHJAX) $(if $(CI),$(VENV)/.torch) $(if $(CI)$(KITS_REQUIRE),kits-system) lint ## everything that CI runs
 	@echo "test: notebooks are what modules/ builds"
 	@$(BIN)/mlsys build --check
 	@echo "test: pytest, all of it, two processes"
