@@ -34,7 +34,7 @@ MLK_FN void mlk_fft(int16_t *re, int16_t *im, uint16_t size, const int16_t *twid
       re[i] = re[j], im[i] = im[j], re[j] = r, im[j] = m;
     }
   }
-  for (uint16_t half = 1; half < size; half <<= 1) {
+  for (uint16_t half = 1; half < size; half = (uint16_t)(half << 1)) {
     const uint16_t step = (uint16_t)(size / 2 / half);
     for (uint16_t k = 0; k < half; k++) {
       const int32_t c = mlk_rom_i16(twiddle + 2 * (size_t)(k * step)), s = mlk_rom_i16(twiddle + 2 * (size_t)(k * step) + 1);
