@@ -36,6 +36,7 @@ _MODULES = {
     "convolutions": ("AvgPool2d", "BatchNorm2d", "Conv2d", "Flatten", "MaxPool2d", "ResidualBlock"),
     "tokenization": ("BPETokenizer", "CharTokenizer", "StreamDecoder", "bits_per_byte"),
     "embeddings": ("Embedding", "LearnedPositions", "Rotary", "SinusoidalPositions", "tie"),
+    "attention": ("MultiHeadAttention", "attention_weights", "causal_mask", "padding_mask", "scaled_dot_product_attention"),
 }
 _TOOLS = {"student": ("NotebookError", "provenance", "use")}
 _HOME = {name: module for module, names in (_MODULES | _TOOLS).items() for name in names}

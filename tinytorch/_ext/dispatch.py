@@ -346,6 +346,54 @@ def numbers_of(indices):
     return np.ascontiguousarray(indices, np.int64).reshape(-1)
 
 
+# Attention
+
+
+@forward_of("attention.TiledAttention", "attention_forward")
+def tiled_attention(attention_forward, function, tensors):
+    q, k, v = function.saved
+    causal, wide = function.params.get("causal", False), np.float32 if q.dtype == np.float16 else q.dtype
+    fits = q.ndim == 4 and q.dtype.kind == "f" and k.shape == v.shape == (q.shape[0], *k.shape[1:3], q.shape[3])
+    if not fits or 0 in k.shape or q.shape[1] % k.shape[1] or causal and q.shape[2] > k.shape[2]:
+        return NotImplemented
+    out, function.lse = np.empty(q.shape, wide), np.empty(q.shape[:3], wide)
+    if out.size:
+        attention_forward(*(by_position(a, wide) for a in (q, k, v)), out.swapaxes(1, 2), function.lse, causal)
+    return out.astype(q.dtype, copy=False)
+
+
+@backward_of("attention.TiledAttention.backward", "attention_backward")
+def tiled_attention_backward(attention_backward, function, grad):
+    q, k, v, out, grad = (by_position(a, function.lse.dtype) for a in (*function.saved, function.output, grad))
+    parts = [np.empty(shape, grad.dtype) for shape in function.shapes]
+    if grad.size:
+        lse, views = function.lse, [part.swapaxes(1, 2) for part in parts]
+        attention_backward(q, k, v, out, lse, grad, *views, function.params.get("causal", False))
+        return tuple(parts)
+    return tuple(np.zeros_like(part) for part in parts)
+
+
+def by_position(x, dtype):
+    """(B, H, T, D) as (B, T, H, D), D contiguous: a view where that is possible."""
+    x = x.astype(dtype, copy=False)
+    return (x if x.strides[-1] == x.itemsize else np.ascontiguousarray(x)).swapaxes(1, 2)
+
+
+@module_of("attention.MultiHeadAttention", "attention_forward")
+def multi_head_attention(kernel, layer, inputs, options):
+    """From the packed projection, which is not cut into heads, where positions are not turned and nothing is cached."""
+    attention, tensor = import_module("tinytorch.attention"), import_module("tinytorch.tensor")
+    theirs = (attention.attend, attention.split_heads, attention.merge_heads, attention.TiledAttention.forward, type(layer).project)
+    plain = len(inputs) == 1 and not options.keys() - {"mask", "cache", "offset"} and options.get("mask") is options.get("cache") is None
+    if not plain or not layer.causal or layer.rotary is not None or not all(map(_ours, theirs)):
+        return NotImplemented
+    x = inputs[0]
+    if not isinstance(x, tensor.Tensor) or x.ndim != 3 or x.dtype.kind != "f" or 0 in x.shape:
+        return NotImplemented
+    packed = layer.qkv(x)
+    return layer.out(import_module("tinytorch.fused").CausalAttention.apply(packed, heads=layer.heads, kv_heads=layer.kv_heads))
+
+
 # Optimizers
 
 
