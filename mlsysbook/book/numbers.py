@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import CourseError
 
-NARROW = "\u202f"       # no-break space between a number and its unit
+SPACE = "\u00a0"        # between a number and its unit, where no line may break
 KEY_STEPS = 8           # cells of a key's tolerance, on a logarithmic scale
 _HERE = str(Path(__file__).parent)
 _taken = {}             # (kind, name) -> place of the call, of the chapter that runs in this process
@@ -61,18 +61,18 @@ def number(name, value, unit="", *, low, high, digits=3, text=None):
 
 
 def written(value, unit="", digits=3):
-    """A number for reading: significant digits, thousands parted, a true minus sign, its unit after a narrow space."""
+    """A number for reading: significant digits, thousands parted, a true minus sign, its unit after a space that does not break."""
     value = float(value)
     power = math.floor(math.log10(abs(value))) if value else 0
     value = round(value, digits - 1 - power)
     if value and not 1e-4 <= abs(value) < 1e15:
         power = math.floor(math.log10(abs(value)))
         raised = str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-        text = f"{_plain(value / 10**power, digits - 1)}{NARROW}×{NARROW}10{raised}"
+        text = f"{_plain(value / 10**power, digits - 1)}{SPACE}×{SPACE}10{raised}"
     else:
         text = _plain(value, digits - 1 - power)
     text = text.replace("-", "\u2212")
-    return f"{text}{'' if unit in ('', '%') else NARROW}{unit}"
+    return f"{text}{'' if unit in ('', '%') else SPACE}{unit}"
 
 
 def _plain(value, decimals):

@@ -37,7 +37,7 @@ def glued(page):
 
 def test_a_number_in_its_range_reaches_the_prose(page):
     number("tail", 46.0517, "ms", low=44, high=48)
-    assert glued(page)["tail"]["text/plain"] == "'46.1\\u202fms'"
+    assert glued(page)["tail"]["text/plain"] == "'46.1\\xa0ms'"
 
 
 def test_a_number_out_of_its_range_stops_the_build_with_file_name_value_and_range(page):
@@ -66,8 +66,8 @@ def test_a_name_stands_for_one_thing():
 
 
 @pytest.mark.parametrize(("value", "unit", "digits", "text"), [
-    (1789.6, "token/s", 3, "1,790\u202ftoken/s"), (0.0731, "", 2, "0.073"), (99.96, "%", 3, "100%"), (-3.14159, "", 3, "−3.14"),
-    (0, "s", 3, "0\u202fs"), (2.5e-7, "", 2, "2.5\u202f×\u202f10⁻⁷"), (12, "", 1, "10"), (65536, "", 5, "65,536")])  # fmt: skip
+    (1789.6, "token/s", 3, "1,790\u00a0token/s"), (0.0731, "", 2, "0.073"), (99.96, "%", 3, "100%"), (-3.14159, "", 3, "−3.14"),
+    (0, "s", 3, "0\u00a0s"), (2.5e-7, "", 2, "2.5\u00a0×\u00a010⁻⁷"), (12, "", 1, "10"), (65536, "", 5, "65,536")])  # fmt: skip
 def test_numbers_are_written_for_reading(value, unit, digits, text):
     assert written(value, unit, digits) == text
 
