@@ -19,15 +19,17 @@ PRECISIONS = ("fp64", "fp32", "tf32", "fp16", "bf16", "int16", "fp8", "int8", "f
 # Unit of every field that is a Figure. A core's operations are per clock cycle, carbon is in grams of CO2 equivalent.
 _UNITS = {
     "peak": "FLOP/s", "sparse": "FLOP/s", "bandwidth": "B/s", "memory": "B", "power": "W", "flash": "B", "idle": "W",
-    "price": "USD", "embodied": "g", "clock": "Hz", "cores": "", "ops": "FLOP", "cache": "B",
+    "price": "USD", "embodied": "g", "clock": "Hz", "cores": "", "ops": "FLOP", "cache": "B", "sustained": "FLOP/s",
 }  # fmt: skip
-_DICTS = ("peak", "sparse", "ops")
+_DICTS = ("peak", "sparse", "sustained", "ops")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
     """One processor with its memory. peak and sparse map a precision to FLOP/s, for int8 to integer OP/s.
 
+    sustained is what long products were measured to reach where the power limit keeps the clock below the one that peak
+    is printed for: cards of 70 W have units for a boost clock at which these would draw two or three times that.
     memory is what programs write to; flash, where there is any, holds weights that are only read. power is the limit
     that the maker sets (cloud, edge) or the draw while computing (mobile, tiny), idle the draw at rest; None where
     nothing citable is known. cores are what a tile of work is scheduled on (SMs, CUs, MXUs, CPU cores); each does
@@ -46,6 +48,7 @@ class Device:
     power: Figure | None = None
     flash: Figure | None = None
     sparse: dict = field(default_factory=dict)
+    sustained: dict = field(default_factory=dict)
     idle: Figure | None = None
     price: Figure | None = None
     embodied: Figure | None = None
@@ -59,7 +62,7 @@ class Device:
     def define(cls, name, *, peak, bandwidth, memory, tier="cloud", family="accelerator", source="declared", **rest):
         """A device of one's own: Device.define("mine", peak={"fp16": "100 TFLOP/s"}, bandwidth="1 TB/s", memory="24 GB").
 
-        peak, sparse and ops are dicts by precision; a figure is text with its unit, a number in base units, or a Figure.
+        peak, sparse, sustained and ops are dicts by precision; a figure is text with its unit, a number in base units, or a Figure.
         rest: any other field of Device. Raises RangeError, UnitError, UnknownName, or SimError for an unknown field.
         """
         given = {"peak": peak, "bandwidth": bandwidth, "memory": memory} | rest
@@ -92,7 +95,7 @@ class Device:
     def scaled(self, **factors):
         """A copy with some figures multiplied: device("h100").scaled(peak=1.1, bandwidth=0.9).
 
-        Takes every figure but cores and ops; peak takes sparse and clock along, so that peak stays cores x clock x ops.
+        Takes every figure but cores and ops; peak takes sparse, sustained and clock along, so that peak stays cores x clock x ops.
         Raises RangeError unless a factor is finite and above 0, UnknownName for a field that is no figure.
         """
         new = {}
@@ -116,8 +119,8 @@ class Device:
         return f"{self.title}: {rates}; {self.bandwidth.text}; {self.memory.text}"
 
 
-_SCALED = {key: (key,) for key in _UNITS if key not in ("sparse", "cores", "ops", "clock")}
-_SCALED["peak"] = ("peak", "sparse", "clock")
+_SCALED = {key: (key,) for key in _UNITS if key not in ("sparse", "sustained", "cores", "ops", "clock")}
+_SCALED["peak"] = ("peak", "sparse", "sustained", "clock")
 
 
 def _times(f, factor):

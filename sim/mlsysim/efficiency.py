@@ -33,6 +33,7 @@ LAUNCH = ("eager", "graph")
 FITTED = {"nvidia-ampere": (2048.0, 1.41e9), "nvidia-ada": (1024.0, 2.52e9), "amd-cdna": (2048.0, 2.1e9), "jetson": (2048.0, 0.625e9)}
 # Kernels of an operator that an eager framework runs: two or three (HOST), each with its own gap behind it.
 KERNELS = 2.5
+DRAM = 60e-12  # J a byte of GDDR6, which the cards with a measured power limit have: 7.5 pJ a bit (Micron, ultra-bandwidth solutions)
 SPLIT = 512.0  # a product with few tiles is cut along k too, into parts of at least this length
 KEYS = 128.0  # attention of few queries is cut into parts of at least that many keys, a block of FlashAttention's kernels
 # int4-g32: a 16-bit scale and offset for every 32 weights besides, int4-g128 for every 128; -sym-: a scale alone (Q4_0 of GGML,
@@ -159,16 +160,38 @@ def sixteen_bit_rate(device, precision):
     return next((device.peak[p].value for p in ("fp16", "bf16") if p in device.peak), device.rate(precision))
 
 
-def draw(device, busy):
-    """Power (W) at a share `busy` of the time working: idle power and the rest in proportion; NaN where none is known.
+def resting(device):
+    """Power (W) at rest; where none is printed, 0.3 of the limit (estimate)."""
+    return device.idle.value if device.idle else 0.3 * device.power.value
 
-    Where no idle power is printed it is taken as 0.3 of the limit (estimate).
-    """
+
+def draw(device, busy):
+    """Power (W) at a share `busy` of the time working: idle power and the rest in proportion; NaN where none is known."""
     if device.power is None:
         return np.nan * np.asarray(busy)
-    full = device.power.value
-    idle = device.idle.value if device.idle else 0.3 * full
-    return idle + (full - idle) * np.minimum(busy, 1.0)
+    idle = resting(device)
+    return idle + (device.power.value - idle) * np.minimum(busy, 1.0)
+
+
+def power_slowdown(graph, device, precision, traffic, busy, eight):
+    """How many times longer the operators of a graph take with the clock that the device's power limit leaves; 1 where it binds nothing.
+
+    At a lower clock and the same voltage the same energy is spent over more time. The limit holds for the average of tens of
+    milliseconds, so for a graph as a whole: what products and memory spend above the power at rest takes no less time than the
+    limit spends it in. A FLOP spends what it does at the measured sustained rate. traffic: B and busy: s of each operator at
+    the printed clock; eight: attention and the head take 16 bits.
+    """
+    held = {p: figure.value for p, figure in device.sustained.items()}
+    pace = np.full(len(graph.ops), np.inf)
+    pace[graph.products] = held.get(precision, np.inf)
+    if eight:
+        pace[graph.wide] = held.get("fp16", np.inf)
+    pace[graph.narrow | graph.depthwise] = np.inf  # vector units that wait for operands draw little
+    if graph.fast is not None and precision == "fp32":
+        pace *= graph.fast
+    of_memory = DRAM / (device.power.value - resting(device)) if device.power else 0.0
+    least = graph.flop / pace.reshape(-1, *(1,) * len(graph.shape)) + traffic * of_memory
+    return np.maximum(graph.over(least) / graph.over(busy), 1.0)
 
 
 def product_work(m, n, k, groups, cores, c, *, speed=1.0, bytes_per=2.0, store=0.0, first=1.0, tiles=TILES):
@@ -283,8 +306,12 @@ def operator_times(graph, device, precision, *, weights=None, activations=None, 
         peak *= graph.fast
     peak = peak.reshape(-1, *(1,) * len(graph.shape))
     compute = graph.flop / (peak * share)
+    memory = memory + 2.0 * start / peak
+    if device.sustained:
+        slower = power_slowdown(graph, device, precision, traffic, overlapped(compute, memory), rate > sixteen)
+        compute, memory = compute * slower, memory * slower
     kernels = KERNELS if graph.execution == "eager" else 1.0
-    return Times(compute, memory + 2.0 * start / peak, gap(device, c) * launch * kernels, traffic)
+    return Times(compute, memory, gap(device, c) * launch * kernels, traffic)
 
 
 def shares(graph, cores, c, speed, bytes_per, store):

@@ -98,11 +98,13 @@ def casts(graph):
 
 
 def kernels(graph, experts):
-    """How many operators a host launches for a graph: a product of experts is one for each of those that a device has.
+    """How many operators a host launches for a graph: products of experts, and the casts before them, are one for each that a device has.
 
-    Source: NVIDIA Transformer Engine, GroupedLinear, which gives cuBLAS one expert after the other.
+    Source: NVIDIA Transformer Engine, GroupedLinear, which gives cuBLAS one expert after the other, and multi_tensor_quantize,
+    which has one kernel for all of them with delayed scales alone: with current and block scales it takes one after the other.
     """
-    return sum(op.count * (experts if op.kind == "gemm" and op.name.startswith("experts ") else 1) for op in graph.ops)
+    of_experts = [op.name.startswith("experts ") and (op.kind == "gemm" or " cast" in op.name) for op in graph.ops]
+    return sum(op.count * (experts if each else 1) for op, each in zip(graph.ops, of_experts, strict=True))
 
 
 @lru_cache(maxsize=64)
