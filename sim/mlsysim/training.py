@@ -11,7 +11,7 @@ import numpy as np
 
 from ._check import amount
 from .collectives import all_gather, all_to_all, library_all_reduce
-from .efficiency import HOST, constants, draw, host_seconds, operator_times, width
+from .efficiency import HOST, KERNELS, constants, draw, host_seconds, operator_times, width
 from .errors import RangeError, SimError, unknown
 from .graph import Graph, Op
 from .models import model as named
@@ -21,6 +21,10 @@ from .systems import find_cluster
 from .topology import links
 
 RECOMPUTE = ("none", "selective", "full")
+# Kernels of an all-to-all dispatcher in a layer of experts, forward and back, besides those of the graph: tokens of each expert are
+# summed, gathered from all devices and copied to the host, places in both orders are worked out, tokens and probabilities sent.
+# Source: Megatron-LM, megatron/core/transformer/moe/token_dispatcher.py, MoEAlltoAllTokenDispatcher without drops.
+DISPATCH = 23, 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +101,17 @@ def casts(graph):
                   for op, wide in zip(graph.ops, graph.wide, strict=True) if op.kind == "gemm" and not wide])  # fmt: skip
 
 
+def rearranged(m, rows, times):
+    """Copies of all routed tokens before and after a layer's experts, `times` each way, besides sorting and weighting them once.
+
+    Experts on several devices: tokens come ordered by sender, are sorted by expert, and go back as they came. 8 bits: the
+    tokens of every expert are padded to whole blocks. Source: Megatron-LM, sort_chunks_by_idxs of its token dispatcher and
+    fp8_padding of TEGroupedMLP.
+    """
+    moved = 2.0 * times * rows * m.active * m.width
+    return Graph([Op("tokens by expert", "vector", reads=moved, writes=moved, count=m.layers - m.dense_layers)])
+
+
 def kernels(graph, experts):
     """How many operators a host launches for a graph: products of experts, and the casts before them, are one for each that a device has.
 
@@ -108,15 +123,18 @@ def kernels(graph, experts):
 
 
 @lru_cache(maxsize=64)
-def passes(m, batch, tokens, context, tp, flash, eight):
+def passes(m, batch, tokens, context, tp, flash, eight, spread):
     """Graphs of the layers and of the whole model, each forward and back, kept for the next layout with these shapes.
 
-    eight: products in 8 bits, with activations in 16 around them.
+    eight: products in 8 bits, with activations in 16 around them. spread: experts on several devices.
     """
     shape = dict(batch=batch, tokens=tokens, context=context, tp=tp, flash=flash, logits="all")
     layers, whole = m.graph(head=False, **shape), m.graph(**shape) + loss(m.vocab / tp, batch * tokens)
     if eight:
         layers, whole = layers + casts(layers), whole + casts(whole)
+    if m.experts and (spread or eight):
+        copies = rearranged(m, batch * tokens / tp, spread + eight)
+        layers, whole = layers + copies, whole + copies
     return layers, layers.backward(), whole, whole.backward()
 
 
@@ -221,20 +239,22 @@ def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, in
 
     # Work of one micro-batch: the layers of a stage, and the embedding and head that the last one has besides.
     layers, back_layers, whole, back_whole = passes(m, micro_batch, rows, (tokens - rows) // 2, tp, bool(flash),
-                                                     width(precision) < 2)  # fmt: skip
+                                                     width(precision) < 2, ep > 1)  # fmt: skip
 
+    moe = m.layers - m.dense_layers if m.experts else 0
     how, between = launch, max(width(precision), 2.0)
 
     def step(device=device, on=on, launch=1.0):
-        def work(graph, waits=False):
+        def work(graph, back=False):
             seconds = graph.over(operator_times(graph, device, precision, activations=between, launch=launch).seconds)
-            host = host_seconds(how, kernels(graph, m.experts / ep), HOST * launch)
-            return seconds + host if waits else np.maximum(seconds, host)
+            besides = DISPATCH[back] / KERNELS * moe if ep > 1 else 0.0
+            host = host_seconds(how, kernels(graph, m.experts / ep) + besides, HOST * launch)
+            return seconds + host if m.experts and not back else np.maximum(seconds, host)
 
         # Forward, every layer of experts asks the device how many tokens each of them gets, so that the host launches nothing ahead.
-        ahead, behind = work(layers, waits=bool(m.experts)) / pp, work(back_layers) / pp
+        ahead, behind = work(layers) / pp, work(back_layers, back=True) / pp
         again = {"none": 0.0, "selective": 0.0 if flash else 0.1 * ahead, "full": ahead}[recompute]
-        head = work(whole, waits=bool(m.experts)) + work(back_whole) - (ahead + behind) * pp
+        head = work(whole) + work(back_whole, back=True) - (ahead + behind) * pp
         # tensor parallelism: two all-reduces a layer each way, and again when the layer is computed again
         each, count = m.reduced(batch=micro_batch, tokens=rows)
         near = links(on, tp, 1)
@@ -247,7 +267,6 @@ def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, in
         context = all_gather(kv * cp, cp, around.bandwidth, latency=around.latency) * m.layers / pp * 2 if cp > 1 else 0.0
         context = np.maximum(context - (ahead + behind) * 0.5, 0.0)
         # expert parallelism: tokens to their experts and back, each way
-        moe = m.layers - m.dense_layers if m.experts else 0
         far = links(on, ep, tp * cp, pattern="all-to-all")
         routed = 2.0 * micro_batch * rows * m.active * m.width / tp
         experts = 4 * all_to_all(routed, ep, far.bandwidth, latency=far.latency) * moe / pp if ep > 1 else 0.0

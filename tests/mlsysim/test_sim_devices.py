@@ -20,7 +20,7 @@ from mlsysim.tables import Registry
 
 UNITS = {
     "peak": "FLOP/s", "sparse": "FLOP/s", "ops": "FLOP", "bandwidth": "B/s", "memory": "B", "flash": "B", "cache": "B",
-    "power": "W", "idle": "W", "price": "USD", "embodied": "g", "clock": "Hz", "cores": "",
+    "power": "W", "idle": "W", "price": "USD", "embodied": "g", "clock": "Hz", "cores": "", "sustained": "FLOP/s",
 }  # fmt: skip
 ALL = pytest.mark.parametrize("d", devices.devices(), ids=lambda d: d.name)
 
@@ -56,6 +56,12 @@ def test_a_device_is_complete(d):
     assert d.link is None or d.link in FABRICS, f"{d.name}: no fabric is called {d.link!r}"
     assert bool(d.ops) <= bool(d.clock and d.cores), "operations a cycle mean nothing without clock and cores"
     assert d.idle is None or d.power is None or d.idle.value < d.power.value
+
+
+@pytest.mark.parametrize("d", [d for d in devices.devices() if d.sustained], ids=lambda d: d.name)
+def test_a_power_limit_is_below_the_peak(d):
+    assert d.power and set(d.sustained) <= set(d.peak)
+    assert all(0.2 * d.rate(p) < f.value < 0.8 * d.rate(p) and f.kind == "measured" for p, f in d.sustained.items())
 
 
 @ALL

@@ -4,6 +4,7 @@ import doctest
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from mlsysim import (
     weight_bytes,
 )
 from mlsysim.devices import DEVICES
+from mlsysim.graph import Graph, Op
 
 work = floats(1, 1e18)
 cards = sampled_from(["h100", "a100", "l4", "jetson-orin-nano"])
@@ -231,6 +233,15 @@ def test_a_tiny_net_is_counted_layer_by_layer(name, counted):
 def test_one_mac_is_two_flop_and_traffic_counts_weights_once():
     net = model("resnet-50")
     assert net.flop == 2 * net.macs and net.traffic(2) == approx(2 * 25.557e6 + 4 * 11.1e6, rel=1e-3)
+
+
+@pytest.mark.parametrize(("name", "precision"), [("t4", "fp16"), ("t4", "fp32"), ("l4", "bf16")])
+def test_a_power_limit_holds_long_products_at_the_rate_that_was_measured(name, precision):
+    card, graph = mlsysim.device(name), Graph([Op("product", "gemm", 8192, 8192, 8192, weights=8192**2, reads=8192**2, writes=8192**2)])
+    free, held = (mlsysim.solve(graph, d, precision=precision) for d in (replace(card, sustained={}), card))
+    assert 0.9 < held.flop / held.seconds / card.sustained[precision].value <= 1.0 < held.seconds / free.seconds
+    decoding = dict(batch=1, tokens=1, context=512, precision="fp16")  # memory is slow, and leaves the arithmetic little to spend
+    assert mlsysim.solve("gpt-2", card, **decoding).seconds == mlsysim.solve("gpt-2", replace(card, sustained={}), **decoding).seconds
 
 
 def test_every_name_of_the_package_loads_and_its_examples_hold():

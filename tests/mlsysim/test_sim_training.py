@@ -191,6 +191,18 @@ def test_a_share_is_of_the_headline_even_where_the_knobs_reach_little_of_it():
     assert Why("a", {"a": 0.0}, "seconds").share == 0
 
 
+def test_experts_cost_the_host_a_launch_each_and_their_tokens_copies():
+    one = dict(batch=64, tokens=4096, micro_batch=1, ep=8, zero=1, precision="fp8", allow_infeasible=True)
+    spread = train("qwen3-30b-a3b", ("dgx-b200", 8), **one)
+    captured = train("qwen3-30b-a3b", ("dgx-b200", 8), **one, launch="graph")
+    alone = train("qwen3-30b-a3b", ("dgx-b200", 8), **one | {"ep": 1}, launch="graph")
+    term = {t.name: t.value for t in captured.tree.parts}, {t.name: t.value for t in alone.tree.parts}
+    assert term[0]["forward"] > term[1]["forward"], "tokens from other devices are sorted by expert once more"
+    # forward, 16 experts a device: 2 products and 2 casts each, 12 other operators and 23 kernels of the dispatcher, 25 us an operator
+    waits = sum(t.value for t in spread.tree.parts if t.name == "forward") - term[0]["forward"]
+    assert waits == approx(8 * 48 * 25e-6 * (4 * 16 + 12 + 23 / 2.5), rel=0.1)
+
+
 def test_published_throughput_is_near():
     """Narayanan et al. 2021: GPT-3 on 1,024 A100, 300 billion tokens in 34 days; tolerance that of a model not told the efficiency."""
     run = train("megatron-175b", A100, batch=1536, tokens=2048, tp=8, pp=8, recompute="full", flash=False, precision="fp16", run_tokens=300e9,
