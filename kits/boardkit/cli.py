@@ -195,7 +195,7 @@ def _talk(target, report, lines, cycles):
         answers = []
         for text in lines:
             answers.append(_ask(line, text))
-    return answers, line.counts()
+    return answers, line.counts()       # after the end, when the last turn is known too
 
 
 def _ask(line, text):

@@ -3,12 +3,13 @@
  *   avr MCU HZ PROGRAM.elf MAX_CYCLES MAX_BYTES
  *
  * Descriptor 0 is a connected socket: what comes in goes to the UART, what the UART sends goes out. On standard error, one line each:
- *   turn CYCLES AT      a line was sent: so long after the last byte that had come in, at that cycle of the run
+ *   turn CYCLES AT      from the last byte that had come in to the end of the last line sent before more came in, at cycle AT of the run
  *   end REASON AT       closed (the other side has), limit (MAX_CYCLES), output (MAX_BYTES), stopped (interrupts off and asleep), crashed
  *
  * While the program waits for a byte and has nothing left to send, it is asleep with 'W' in GPIOR0 (ports/arduino.h) and simulated
  * time stands still. So the cycles of a dialogue hang on the program and on what is said, and not on when it is said. A program that
- * polls the line instead, such as one that calls Serial.available() itself, gets a byte when it has come.
+ * polls the line instead, such as one that calls Serial.available() itself, gets a byte when it has come. Bytes arrive at 115200
+ * baud however fast the program takes them, and a turn ends with the last line: so no program can make its turns look shorter.
  *
  * simavr is under the GPL, version 3, and so is this program as linked. It is a process of its own; nothing else links it.
  */
@@ -32,13 +33,14 @@
 #define POLLING 'P'
 #define LOOK 4096               /* instructions between looks at the socket of a program that polls */
 #define START 1600000           /* cycles in which a program may say that it waits rather than polls */
+#define BAUD 115200
 #define REST_MS 20              /* how long the rest of a line that has begun may take to come */
 
 static uint8_t in[4096], out[4096];
 static unsigned in_first, in_last, out_held;
 static unsigned long long sent, max_bytes;
-static avr_cycle_count_t last_in;
-static int heard;               /* something came in since the last line went out */
+static avr_cycle_count_t last_in, last_line, pace;
+static int feeding;
 static int waits;               /* the program has waited for a byte at least once */
 static const char *reason;
 static avr_uart_t *uart;
@@ -73,10 +75,7 @@ static void on_output(avr_irq_t *irq, uint32_t value, void *param)
         return;
     }
     out[out_held++] = (uint8_t)value;
-    if (value == '\n' && heard) {
-        fprintf(stderr, "turn %llu %llu\n", (unsigned long long)(avr->cycle - last_in), (unsigned long long)avr->cycle);
-        heard = 0;
-    }
+    if (value == '\n') last_line = avr->cycle;
     if (value == '\n' || out_held == sizeof out) flush_out();
 }
 
@@ -97,28 +96,39 @@ static void look(int ms)
     } while (in_last < sizeof in && in[in_last - 1] != '\n' && poll(&line, 1, REST_MS) > 0);
 }
 
-static int receiving(avr_t *avr)
+static void tell_turn(void)
 {
-    return avr_regbit_get(avr, uart->rxen) && uart->input.read == uart->input.write;
+    if (last_in && last_line > last_in)
+        fprintf(stderr, "turn %llu %llu\n", (unsigned long long)(last_line - last_in), (unsigned long long)last_line);
+    last_in = 0;
 }
 
-static void feed(avr_t *avr)
+static avr_cycle_count_t feed(avr_t *avr, avr_cycle_count_t when, void *param)
 {
-    if (in_first < in_last && receiving(avr)) {
-        last_in = avr->cycle;
-        heard = 1;
-        avr_raise_irq(uart_in, in[in_first++]);
-    }
+    (void)param;
+    avr_raise_irq(uart_in, in[in_first++]);
+    last_in = avr->cycle;
+    feeding = in_first < in_last;
+    return feeding ? when + pace : 0;
+}
+
+static void begin_feeding(avr_t *avr)
+{
+    if (feeding || in_first == in_last || !avr_regbit_get(avr, uart->rxen)) return;
+    tell_turn();
+    feeding = 1;
+    avr_cycle_timer_register(avr, 1, feed, 0);
 }
 
 static void on_sleep(avr_t *avr, avr_cycle_count_t cycles)
 {
     (void)cycles;
-    if (avr->data[GPIOR0] != WAITING || !receiving(avr) || avr_regbit_get(avr, uart->udrc.enable)) return;
+    int unread = uart->input.read != uart->input.write;
+    if (avr->data[GPIOR0] != WAITING || unread || feeding || avr_regbit_get(avr, uart->udrc.enable)) return;
     waits = 1;
     flush_out();
     if (!reason && in_first == in_last) look(-1);
-    feed(avr);
+    begin_feeding(avr);
 }
 
 int main(int count, char **argument)
@@ -149,6 +159,7 @@ int main(int count, char **argument)
     snprintf(firmware.mmcu, sizeof firmware.mmcu, "%s", argument[1]);
     avr_load_firmware(avr, &firmware);
     avr->sleep = on_sleep;
+    pace = firmware.frequency * 10ull / BAUD;
 
     for (avr_io_t *io = avr->io_port; io; io = io->next)
         if (!strcmp(io->kind, "uart") && ((avr_uart_t *)io)->name == '0') uart = (avr_uart_t *)io;
@@ -170,10 +181,11 @@ int main(int count, char **argument)
             if (out_held) flush_out();
             int polls = waits ? avr->data[GPIOR0] == POLLING : avr->cycle > START;
             if (!reason && polls) look(0);
+            begin_feeding(avr);
         }
-        if (in_first < in_last) feed(avr);
     }
     if (strcmp(reason, "closed")) flush_out();
+    tell_turn();
     fprintf(stderr, "end %s %llu\n", reason, (unsigned long long)avr->cycle);
     return 0;
 }
