@@ -24,8 +24,10 @@ import yaml
 
 from .. import atomic
 from ..errors import CourseError
+from . import _CHAPTER
 
-COMPUTE = {"mlsysim": "sim/mlsysim", "tinytorch": "tinytorch", "mlsysbook.book": "mlsysbook/book"}
+COMPUTE = {"mlsysim": "sim/mlsysim", "tinytorch": "tinytorch"}
+CHAPTERS = [f"mlsysbook/book/{name}.py" for name in ("__init__", *sorted(set(_CHAPTER.values())))]
 OTHERS = {"IPython", "matplotlib", "numpy"}
 STAMP = ".mlsys-book"                       # in a site: what it was made of
 SKIPPED = {"_build", "__pycache__", "node_modules"}
@@ -158,7 +160,7 @@ def _fault(file, rest):
 
 def check_imports(source):
     """Cells compute with what the cache knows, or a change elsewhere would leave stale numbers. Raises BookError."""
-    wrong = []
+    wrong, allowed = [], (*COMPUTE, "mlsysbook.book")
     for path in sorted(source.glob("vol*/*.md")):
         inside = False
         for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
@@ -167,9 +169,9 @@ def check_imports(source):
             elif inside and (found := re.match(r"\s*(?:from|import)\s+([\w.]+)", line)):
                 name = found[1]
                 known = OTHERS | sys.stdlib_module_names
-                if name.partition(".")[0] not in known and not any(f"{name}.".startswith(f"{c}.") for c in COMPUTE):
+                if name.partition(".")[0] not in known and not any(f"{name}.".startswith(f"{c}.") for c in allowed):
                     wrong.append(f"{path.relative_to(source.parent)}:{number}: imports {name}; a cell may import "
-                                 f"{', '.join(sorted([*COMPUTE, *OTHERS]))} and the standard library")
+                                 f"{', '.join([*allowed, *sorted(OTHERS)])} and the standard library")
     if wrong:
         raise BookError("\n".join(wrong))
 
@@ -177,6 +179,7 @@ def check_imports(source):
 def fingerprint(root):
     """Hash of the libraries that cells compute with: another one, and every cell runs again."""
     files = [p for place in COMPUTE.values() for p in _files(root / place) if p.suffix not in (".so", ".c", ".md")]
+    files += [root / name for name in CHAPTERS]
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("numpy", "matplotlib", "ipykernel")]
     return _hash(root, files, json.dumps([sys.version_info[:3], versions]))[:16]
 

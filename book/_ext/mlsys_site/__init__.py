@@ -69,7 +69,7 @@ def finish_page(app, pagename, templatename, context, doctree):
     """Drop Thebe, and put the page's own buttons into the header."""
     context["script_files"] = [s for s in context.get("script_files", ()) if not _is_thebe(s)]
     context["css_files"] = [s for s in context.get("css_files", ()) if not _is_thebe(s)]
-    if doctree is None or "header_buttons" not in context:
+    if doctree is None or "header_buttons" not in context or app.builder.name == "epub":
         return
     buttons = []
     executed = Path(app.outdir).parent / "jupyter_execute" / f"{pagename}.ipynb"
