@@ -4,14 +4,12 @@
 and is tested on the rest, beside a network without the hidden layer that is trained alike.
 """
 
-from pathlib import Path
-
 import numpy as np
 
 import tinytorch as tt
 from mlsysbook.milestones import Gate, Run, main
+from tinytorch import datasets
 
-DATA = Path(__file__).resolve().parent / "data" / "digits.npz"
 HIDDEN, EPOCHS, BATCH, RATE = 128, 30, 32, 1e-3
 
 GATES = (
@@ -23,9 +21,7 @@ GATES = (
 
 def digits():
     """Pixels as floats from 0 to 1 and labels -> (train_x (N, 64), train_y (N,)), (test_x, test_y)."""
-    with np.load(DATA) as data:
-        x, y, test = data["images"].reshape(-1, 64).astype("float32") / 16, data["labels"].astype("int64"), data["test"]
-    return (x[~test], y[~test]), (x[test], y[test])
+    return tuple((x.reshape(-1, 64), y) for x, y in datasets.digits())
 
 
 def network(rng, hidden):

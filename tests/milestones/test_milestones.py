@@ -120,14 +120,14 @@ def test_units_of_one_layer_are_all_that_lines_can_draw():
 
 
 def test_the_digits_are_those_that_the_licence_describes():
-    path = COURSE.root / "milestones" / "data" / "digits.npz"
+    path = COURSE.root / "tinytorch" / "datasets" / "digits.npz"
     with np.load(path, allow_pickle=False) as data:
         images, labels, test = data["images"], data["labels"], data["test"]
     assert images.shape == (1797, 8, 8) and images.dtype == np.uint8 and images.max() == 16
     assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]    # of UCI's test set
     assert all(round(0.2 * n) == t for n, t in zip(np.bincount(labels), np.bincount(labels[test]), strict=True))
     assert hashlib.sha256(path.read_bytes()).hexdigest()[:16] == "7aeaad9c67ca55f6"
-    licence = path.with_suffix(".txt").read_text()
+    licence = path.with_suffix(".source.txt").read_text()
     assert all(text in licence for text in ("CC BY 4.0", "10.24432/C50P49", "1,797", str(test.sum()), f"{(~test).sum():,}"))
 
 

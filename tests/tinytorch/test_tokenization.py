@@ -2,16 +2,15 @@
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinytorch import BPETokenizer, CharTokenizer, StreamDecoder, bits_per_byte
+from tinytorch import BPETokenizer, CharTokenizer, StreamDecoder, bits_per_byte, datasets
 from tinytorch.tokenization import ByteStream, encode_word, pieces, split_special, train_indexed
 
-MACBETH = (Path(__file__).parents[2] / "modules/tinytorch/10_tokenization/macbeth.txt").read_text(encoding="utf-8")
+MACBETH = datasets.text("macbeth")
 ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 TOKENIZER = BPETokenizer.train(MACBETH[:40_000], 700, special=("<|end|>", "<|end|>2"))
 

@@ -876,13 +876,13 @@ class StreamDecoder:
         return self.stream.finish()
 
 # %% [markdown]
-# Macbeth lies beside this notebook. Trained on it, what are the first and the last tokens that were learned, and how
+# Macbeth comes with the framework. Trained on it, what are the first and the last tokens that were learned, and how
 # does the tokenizer cut a line of the play, a line from elsewhere, and one in another script?
 
 # %% show
-from pathlib import Path
+from tinytorch import datasets
 
-macbeth = Path("macbeth.txt").read_text(encoding="utf-8")
+macbeth = datasets.text("macbeth")
 tokenizer = BPETokenizer.train(macbeth, 1024, special=("<|end|>",))
 names = [tokenizer.bytes_of(t).decode("utf-8", "replace") for t in range(256, len(tokenizer) - 1)]
 print("first", names[:16])

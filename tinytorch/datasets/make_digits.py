@@ -1,7 +1,7 @@
 """Make digits.npz from scikit-learn's copy of the digits, with a fixed stratified split. The same bytes every time.
 
     python -m venv /tmp/digits && /tmp/digits/bin/pip install scikit-learn
-    /tmp/digits/bin/python milestones/data/make_digits.py
+    /tmp/digits/bin/python tinytorch/datasets/make_digits.py
 
 scikit-learn is no requirement of the course: the file is committed, and this script says how it came about.
 """
