@@ -100,7 +100,7 @@ def scale_of(low, high):
     if not (np.isfinite(low) and np.isfinite(high)):
         raise QuantizeError(f"range {low:g} to {high:g}: wanted finite bounds; look for NaN or infinity in the calibration data")
     low, high = min(float(low), 0.0), max(float(high), 0.0)
-    if low == high:
+    if high - low < 1e-30:  # nothing but zeros, or so small that its steps have no room in a float
         return Scale(1.0, 0)
     scale = (high - low) / 255
     return Scale(scale, int(np.clip(round_away(-128 - low / scale), -128, 127)))
@@ -547,16 +547,20 @@ def quantize(model, samples, *, input_shape=None, per_channel=True, name="model"
         samples = channels_last(samples)
     if not layers:
         raise QuantizeError("model: has no layers")
+    now = shape
+    for i, layer in enumerate(layers):
+        where = f"layer {i}, {layer.kind}"
+        if i and layers[i - 1].kind in ("softmax", "argmax"):
+            raise QuantizeError(f"{where}: nothing can follow a {layers[i - 1].kind}")
+        now = output_shape(layer, now, where)
     from .reference import forward
 
     values = forward(layers, samples.reshape(len(samples), *shape))
     scales = [scale_of(samples.min(), samples.max())]
     made = []
     for i, (layer, value) in enumerate(zip(layers, values, strict=True)):
-        where = f"layer {i}, {layer.kind}"
-        if made and made[-1].kind in ("softmax", "argmax"):
-            raise QuantizeError(f"{where}: nothing can follow a {made[-1].kind}")
-        made.append(quantize_layer(layer, shape, scales[-1], scale_of(value.min(), value.max()), per_channel=per_channel, where=where))
+        where, output = f"layer {i}, {layer.kind}", scale_of(value.min(), value.max())
+        made.append(quantize_layer(layer, shape, scales[-1], output, per_channel=per_channel, where=where))
         shape, scales = made[-1].out_shape, [*scales, made[-1].output]
     return QuantModel(name=name, layers=tuple(made), labels=tuple(labels))
 
