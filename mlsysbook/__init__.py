@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 
 _STUDENT = {
     "case": "answers.check", "check": "answers.check", "prop": "answers.check", "CheckFailed": "answers.check",
+    "Firmware": "answers.firmware",
     "answer": "answers.answer",
     "locked": "answers.predict", "predict": "answers.predict", "reveal": "answers.predict",
     "variant": "answers.identity",

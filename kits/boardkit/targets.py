@@ -40,8 +40,8 @@ _ENDS = {
 class Counts:
     """What a target counted. kind: "simulated cycles", "instructions", "host time" or "board timer".
 
-    total: of the whole run so far, None where only the program itself counts. turns: one for each answer, from the last byte of what
-    was sent to the end of the last line that came back; counted outside the program, which has no say in it. The last turn is known
+    total: of the whole run so far, None where only the program itself counts. turns: one for each line sent, from its last byte to
+    the end of the last line that came back; counted outside the program, which has no say in it. The last turn is known
     when more is sent, or after close().
     """
 

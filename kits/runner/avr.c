@@ -3,7 +3,8 @@
  *   avr MCU HZ PROGRAM.elf MAX_CYCLES MAX_BYTES
  *
  * Descriptor 0 is a connected socket: what comes in goes to the UART, what the UART sends goes out. On standard error, one line each:
- *   turn CYCLES AT      from the last byte that had come in to the end of the last line sent before more came in, at cycle AT of the run
+ *   turn CYCLES AT      of each line that came in: from its last byte to the end of the last line sent before more came in, at cycle
+ *                       AT of the run; 0 if that was sent before
  *   end REASON AT       closed (the other side has), limit (MAX_CYCLES), output (MAX_BYTES), stopped (interrupts off and asleep), crashed
  *
  * While the program waits for a byte and has nothing left to send, it is asleep with 'W' in GPIOR0 (ports/arduino.h) and simulated
@@ -41,6 +42,7 @@ static unsigned in_first, in_last, out_held;
 static unsigned long long sent, max_bytes;
 static avr_cycle_count_t last_in, last_line, pace;
 static int feeding;
+static int asked;               /* a whole line has come in, and nothing since */
 static int waits;               /* the program has waited for a byte at least once */
 static const char *reason;
 static avr_uart_t *uart;
@@ -98,9 +100,10 @@ static void look(int ms)
 
 static void tell_turn(void)
 {
-    if (last_in && last_line > last_in)
-        fprintf(stderr, "turn %llu %llu\n", (unsigned long long)(last_line - last_in), (unsigned long long)last_line);
-    last_in = 0;
+    if (!asked) return;
+    unsigned long long taken = last_line > last_in ? last_line - last_in : 0;
+    fprintf(stderr, "turn %llu %llu\n", taken, (unsigned long long)last_line);
+    asked = 0;
 }
 
 static avr_cycle_count_t feed(avr_t *avr, avr_cycle_count_t when, void *param)
@@ -108,6 +111,7 @@ static avr_cycle_count_t feed(avr_t *avr, avr_cycle_count_t when, void *param)
     (void)param;
     avr_raise_irq(uart_in, in[in_first++]);
     last_in = avr->cycle;
+    asked = in[in_first - 1] == '\n';
     feeding = in_first < in_last;
     return feeding ? when + pace : 0;
 }

@@ -53,6 +53,7 @@ class CheckSpec:
     atol: float | None = None
     properties: tuple = ()
     forbid: tuple = ()
+    firmware: object = None
 
 
 def case(*args, behaviour=WORKED, **kwargs):
@@ -65,12 +66,13 @@ def prop(text, holds):
     return Property(text, holds)
 
 
-def check(name, cases, *, call=None, compare="close", rtol=None, atol=None, properties=(), forbid=()):
+def check(name, cases, *, call=None, compare="close", rtol=None, atol=None, properties=(), forbid=(), firmware=None):
     """Run the visible cases of exercise `name` and explain the first failure.
 
     The function under test is the global `name` of the notebook, or `call`. Wanted results were computed from the
     reference when the assignment was built. compare: "close" (same type, shape and dtype), "value" (dtype ignored) or
-    None (only `properties` decide). `forbid` lists names that the exercise does without, such as "np.matmul".
+    None (only `properties` decide). `forbid` lists names that the exercise does without, such as "np.matmul". firmware: a
+    Firmware, where the result comes from a program on an emulated board; `call` then returns what the program is built of.
 
     Raises CheckFailed.
     """
@@ -78,7 +80,7 @@ def check(name, cases, *, call=None, compare="close", rtol=None, atol=None, prop
         raise ValueError(f"compare={compare!r}: wants 'close', 'value' or None")
     if call is None:
         call = sys._getframe(1).f_globals.get(name)
-    spec = CheckSpec(name, tuple(cases), call, compare, rtol, atol, tuple(properties), tuple(forbid))
+    spec = CheckSpec(name, tuple(cases), call, compare, rtol, atol, tuple(properties), tuple(forbid), firmware)
     if mode.handler is not None:
         mode.handler.check(spec)
         return
@@ -137,6 +139,11 @@ def _explain(spec):
 
     for name in used(spec.call, spec.forbid):
         raise CheckFailed(f"{spec.name}: uses {name}, which this exercise does without")
+    if spec.firmware is not None:
+        from .firmware import explain
+
+        explain(spec)
+        return
     wanted = sidecar().get("wanted", {}).get(spec.name, [None] * len(spec.cases))
     for i, (c, want) in enumerate(zip(spec.cases, wanted, strict=True)):
         got = run_case(spec.call, c)

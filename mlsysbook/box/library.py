@@ -22,6 +22,8 @@ def stage(course, assignment):
         if source is not None:
             _copy(source, folder / package)
     _stage_tinytorch(course, assignment, folder / "tinytorch")
+    if "boardkit" in assignment.author_source.read_text(encoding="utf-8"):
+        _stage_kits(folder)
     if "matplotlib" in assignment.author_source.read_text(encoding="utf-8"):
         _stage_fonts(folder / "matplotlib")
     etc = folder / "etc"
@@ -44,6 +46,15 @@ def _stage_tinytorch(course, assignment, target):
         if path.name in exported and path.name not in allowed:
             continue
         _copy(path, target / path.name)
+
+
+def _stage_kits(folder):
+    """boardkit, and the sketches and the runner that it looks for beside itself. Their C is text that it compiles."""
+    source = _find("boardkit")
+    if source is not None:
+        _copy(source, folder / "boardkit")
+        for name in ("sketches", "runner"):
+            shutil.copytree(source.parent / name, folder / name)
 
 
 def _stage_fonts(target):

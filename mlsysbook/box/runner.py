@@ -231,11 +231,14 @@ class Recorder:
         self.record = {}
 
     def check(self, spec):
-        from mlsysbook.answers.check import run_case
+        from mlsysbook.answers.check import Case, run_case
 
         self.record = {"check": spec.name, "results": []}
         if spec.call is None:
             self.record["failed"] = f"{spec.name} is not defined"
+            return
+        if spec.firmware is not None:       # its cases are put to a program outside, so none of them comes in here
+            self.record["results"] = [run_case(spec.call, Case((), {}))]
             return
         cases = list(spec.cases) + self.hidden
         # In a drawn order, so that a function cannot tell a visible case from a hidden one by when it is called.

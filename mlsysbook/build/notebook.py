@@ -92,7 +92,8 @@ def sidecar(reference):
     exports = {"exports": {"to": a.exports, "cells": [_id(c) for c in reference.cells if c.export]}} if a.exports else {}
     return exports | ({"decisions": decisions} if decisions else {}) | {
         "course": reference.course, "assignment": a.id, "notebook": a.notebook, "title": a.title, "points": a.points,
-        "wanted": {n: [_rounded(o) for o in reference.outcomes(n, s.cases)] for n, s in reference.checks.items()},
+        "wanted": {n: [_rounded(o) for o in reference.outcomes(n, s.cases)] for n, s in reference.checks.items()
+                   if s.firmware is None},
         "units": units, "variants": reference.pool,
     }
 

@@ -11,9 +11,10 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from io import StringIO
 
-from ..answers import identity, mode
-from ..answers.check import WORKED, run_case
+from ..answers import firmware, identity, mode
+from ..answers.check import WORKED, Case, run_case
 from ..answers.keys import Decision, Key, Mistake
+from ..answers.record import decode
 from ..errors import SourceError
 from ..labs import tracks
 from .source import grade_ids, read
@@ -148,12 +149,32 @@ class Reference:
     def outcomes(self, name, cases):
         """What the reference does on each case -> list of JSON-able outcomes. A slip of its author is a SourceError."""
         with quiet(_Collector(self)), apart(self.modules):
-            made = [run_case(self.checks[name].call, c) for c in cases]
+            made = self._firmware(name, cases) if self.checks[name].firmware else [run_case(self.checks[name].call, c) for c in cases]
         for c, outcome in zip(cases, made, strict=True):
             if outcome.get("raised", [""])[0] in _SLIPS:
                 raise self.cell("check", name).error(f"the reference raises {outcome['raised'][0]} on {c.args!r:.80}: "
                                                       f"{outcome['message']}")
         return made
+
+    def _firmware(self, name, cases):
+        """What the reference's program would answer, by `expect`; no compiler is wanted for that."""
+        spec = self.checks[name]
+        made = run_case(spec.call, Case((), {}))
+        if "out" not in made:
+            raise self.cell("check", name).error(f"the reference raises {made['raised'][0]}: {made['message']}")
+        try:
+            firmware.texts(spec.firmware, product := decode(made["out"]))
+        except firmware.NoProduct as error:
+            raise self.cell("check", name).error(f"the reference's product: {error}") from None
+        try:
+            return firmware.outcomes(spec, product, cases)
+        except Exception as error:
+            raise self.cell("check", name).error(f"expect raises {type(error).__name__} on the reference's product: {error}") from error
+
+    def expected(self, name, product, cases):
+        """What a right program that is built of `product` answers -> outcomes. Raises anything, if the product is forged."""
+        with quiet(_Collector(self)), apart(self.modules):
+            return firmware.outcomes(self.checks[name], product, cases)
 
     def cell(self, kind, name):
         """The cell of that kind and name."""

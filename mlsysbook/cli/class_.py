@@ -244,6 +244,8 @@ def grade(ctx: typer.Context, names: Names = None,
 
 
 def _graded(console, assignments, records):
+    from ..grading.judge import unscored
+
     table = _table("assignment", "submissions>", "mean>", "of>", "fates", "worth a look")
     for a in assignments:
         mine = [r for r in records if r["assignment"] == a.id]
@@ -253,6 +255,9 @@ def _graded(console, assignments, records):
         table.add_row(a.name, str(len(mine)), mean, f"{a.points:g}", ", ".join(f"{n} {f}" for f, n in fates.most_common()),
                       ", ".join(flagged[:6]) + (f" and {len(flagged) - 6} more" if len(flagged) > 6 else ""))
     console.print(table)
+    left = Counter(i["note"] for r in records for i in unscored(r))
+    for note, n in left.items():
+        console.print(f"{n} check{'s' if n > 1 else ''} {note}", style="yellow", markup=False)
 
 
 @group.command()

@@ -214,7 +214,7 @@ def _item(grade_id, score, points, said, by_hand):
     kind, _, name = grade_id.partition("-")
     note = said.get("note") or ""
     if by_hand or said.get("score", 0.0) is None:
-        note = "to be graded by hand" if by_hand else ""
+        note = note if kind == "check" else "to be graded by hand" if by_hand else ""
     return {"id": grade_id, "kind": _KINDS.get(kind, kind), "name": said.get("name") or name or grade_id, "score": score or 0.0,
             "points": points, "by_hand": bool(by_hand), "note": note, "mistake": said.get("mistake"),
             "behaviours": dict(said.get("behaviours") or {})}

@@ -21,6 +21,7 @@ from ..box import command, library
 from ..build.reference import keys_beside
 from ..catalogue import SIDECAR
 from ..errors import ClassError, CourseError
+from .judge import unscored
 from .submission import grade_submission, of_class, released_files, ungraded
 
 FORMAT = 1                              # of the graded record; a change grades everything again
@@ -63,7 +64,8 @@ def grade(classroom, course, assignments, *, students=None, jobs=None, force=Fal
             for future in concurrent.futures.as_completed(pending):
                 a, student, key = pending.pop(future)
                 record, nb = future.result()
-                record |= {"key": key if record["fate"] != "failed" else None, "format": FORMAT}
+                again = record["fate"] == "failed" or bool(unscored(record))
+                record |= {"key": None if again else key, "format": FORMAT}
                 records[a.id, student] = writer.save(a, student, record, nb)
                 progress(len(records), total, f"{a.id} {student}")
     finally:
@@ -174,6 +176,10 @@ class Writer:
         nb = nbformat.from_dict(nb)
         for step in self.steps:
             nb, resources = step.preprocess(nb, resources)
+        for made in unscored(record):
+            grade = self.gradebook.find_grade(made["id"], a.notebook, a.id, student)
+            grade.auto_score, grade.needs_manual_grade = None, True
+        self.gradebook.db.commit()
         record["submitted_at"] = stamp.isoformat() + "Z" if stamp else None
         self._autograded(a, student, nb)
         atomic.write_json(self.classroom.graded_path(a.id, student), record)

@@ -21,6 +21,7 @@ from ..answers.answer import AnswerUnreadable, read
 from ..answers.check import WORKED, verdict
 from ..labs import tracks
 from ..labs.decision import EVIDENCE, TEXTS, WORDS
+from . import program
 from .reach import forbidden
 
 JUDGE_SECONDS = 20                      # for the results of one check
@@ -52,35 +53,50 @@ def item(gid, cell, score, note, **more):
     return base | more
 
 
-def judge_check(ref, gid, cell, record, why, hidden, sources, files=None):
+def judge_check(ref, gid, cell, record, why, hidden, sources, files=None, *, boxed=True):
     """A check: share of behaviours that hold, nothing unless the core one does.
 
-    sources: the student's cells that ran before it, by id; files: Python files that they brought, by module name.
+    sources: the student's cells that ran before it, by id; files: Python files that they brought, by module name. boxed: build
+    and run the program of a firmware check in a box. Its score is None where a compiler or an emulator for it is missing here.
     """
     spec = ref.checks[cell.name]
     cases = list(spec.cases) + hidden
-    behaviours = {WORKED: True} | {c.behaviour: True for c in hidden}
+    limits = spec.firmware.limits if spec.firmware else {}
+    behaviours = {WORKED: True} | {c.behaviour: True for c in hidden} | dict.fromkeys(limits.values(), True)
     none = dict.fromkeys(behaviours, False)
     core = hidden[0].behaviour
     uses = forbidden([f"solution-{s}" for s in cell.covers], sources, spec.forbid, files=files, **official(ref)) if spec.forbid else []
     if uses:
         return item(gid, cell, 0.0, f"uses {', '.join(uses)}, which this exercise does without", behaviours=none)
     results = record.get("results") if record else None
-    if type(results) is not list or len(results) != len(cases) or record.get("check") != cell.name:
+    recorded = 1 if spec.firmware else len(cases)
+    if type(results) is not list or len(results) != recorded or record.get("check") != cell.name:
         failed = record.get("failed") if record else None
         said = _failure(failed, cell) or why or "no record of this check was produced"
         return item(gid, cell, 0.0, f"not graded: {said}", behaviours=none, detail=_one_line(failed) if type(failed) is str else None)
     if all(_raised(r) == "NotImplementedError" for r in results):
         return item(gid, cell, 0.0, "not written", behaviours=none)
-    wants = ref.outcomes(cell.name, cases)
-    first = {}
+    first, used = {}, ""
     try:
+        if spec.firmware:
+            ran = program.ran(spec, results[0], cases, boxed=boxed)
+            results, used = ran.results, ran.used
+            wants = _expected(ref, cell.name, ran.product, cases)
+            for key in ran.over:
+                behaviours[limits[key]] = False
+                first[limits[key]] = f"takes {ran.sizes.get(key, 'nobody knows how many')}"
+        else:
+            wants = ref.outcomes(cell.name, cases)
         with within(JUDGE_SECONDS):
             for c, got, want in zip(cases, results, wants, strict=True):
                 text = _safe_verdict(spec, c, got, want)
                 if text is not None:
                     behaviours[c.behaviour] = False
                     first.setdefault(c.behaviour, text)
+    except program.Missing as error:
+        return item(gid, cell, None, f"not graded yet: {error}; grade again then")
+    except program.NoProgram as error:
+        return item(gid, cell, 0.0, str(error), behaviours=none, detail=_one_line(error.detail) or None)
     except TooLong:
         return item(gid, cell, 0.0, f"not graded: its results could not be judged within {JUDGE_SECONDS} s", behaviours=none)
     right = sum(behaviours.values())
@@ -90,8 +106,24 @@ def judge_check(ref, gid, cell, record, why, hidden, sources, files=None):
         return item(gid, cell, 0.0, note, behaviours=behaviours, detail=detail)
     wrong = [b for b, ok in behaviours.items() if not ok]
     note = "right" if not wrong else f"{right} of {len(behaviours)} behaviours right; not right: {'; '.join(wrong)}"
+    note += f" ({used})" if used else ""
     points = cell.points if not wrong else round(cell.points * right / len(behaviours), 2)
     return item(gid, cell, points, note, behaviours=behaviours, detail=detail)
+
+
+def _expected(ref, name, product, cases):
+    try:
+        with within(JUDGE_SECONDS):
+            return ref.expected(name, product, cases)
+    except TooLong:
+        raise
+    except Exception as error:          # forged data can make NumPy, or what the author wrote, raise anything
+        raise program.NoProgram("not right: what should come out of it cannot be told", f"{type(error).__name__}: {error}") from None
+
+
+def unscored(record):
+    """Checks that could not be graded here, for want of a compiler or an emulator -> items. The next run takes them up again."""
+    return [i for i in record["items"] if i["kind"] == "check" and i["score"] is None]
 
 
 def official(ref):

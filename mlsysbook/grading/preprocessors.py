@@ -16,7 +16,9 @@ from traitlets import Bool, Unicode
 
 from .. import atomic, catalogue
 from ..box import command, library
+from ..errors import ClassError
 from .classroom import Classroom
+from .judge import unscored
 from .submission import grade_submission, loaded, of_class, released_files
 from .vet import vet
 
@@ -66,6 +68,8 @@ class BoxAndJudge(NbGraderPreprocessor):
                                                        secret=classroom.secret(), unsafe=self.unsafe))
         finally:
             shutil.rmtree(staged, ignore_errors=True)
+        if left := unscored(record):
+            raise ClassError(f"{a.id}, {who['student']}: {left[0]['name']} {left[0]['note']}")
         atomic.write_json(classroom.graded_path(a.id, who["student"]), record)
         made = nbformat.from_dict(made)
         for ours, theirs in zip(made.cells, nb.cells, strict=False):

@@ -72,7 +72,11 @@ def grade_submission(root, name, student, folder, *, secret, library, source=Non
         cell = ref.items.get(gid) if gid in graded else None
         if cell is not None and cell.kind == "check":
             hidden[gid], order = judge.hidden_cases(ref, secret, cell.name, student)
-            sources.append((i, CellSource(c.source, True, [h.encoded() for h in hidden[gid]], order)))
+            if ref.checks[cell.name].firmware:      # its hidden cases go to the program and never into the box
+                order, inside = [], []
+            else:
+                inside = [h.encoded() for h in hidden[gid]]
+            sources.append((i, CellSource(c.source, True, inside, order)))
         else:
             sources.append((i, CellSource(c.source, cell is not None)))
     with tempfile.TemporaryDirectory(prefix="mlsys-vetted-") as private:
@@ -106,7 +110,8 @@ def grade_submission(root, name, student, folder, *, secret, library, source=Non
             record, note = outcome.records.get(k), outcome.notes.get(k)
         if cell.kind == "check":
             before = dict(named for i, named in own.items() if i < graded[gid])     # what comes later has not run yet
-            made, more = judge.judge_check(ref, gid, cell, record, note or why, hidden[gid], before, modules), []
+            made, more = judge.judge_check(ref, gid, cell, record, note or why, hidden[gid], before, modules,
+                                           boxed=not unsafe), []
         elif cell.kind == "answer":
             made, more = judge.judge_answer(ref, gid, cell, record, note or why, student, roster, earlier, track)
             if made["value"] is not None:
@@ -187,6 +192,6 @@ def _is_graded(c):
 
 def verdict_outputs(made):
     """What a graded cell shows: one line, and the plain float that nbgrader's SaveAutoGrades reads."""
-    line = f"{made['name']}: {made['score']:g} of {made['points']:g} points; {made['note']}\n"
-    return [new_output("stream", name="stdout", text=line),
-            new_output("execute_result", data={"text/plain": repr(made["score"])}, execution_count=1)]
+    scored = "no points yet" if made["score"] is None else f"{made['score']:g} of {made['points']:g} points"
+    return [new_output("stream", name="stdout", text=f"{made['name']}: {scored}; {made['note']}\n"),
+            new_output("execute_result", data={"text/plain": repr(made["score"] or 0.0)}, execution_count=1)]
