@@ -207,7 +207,7 @@ def _ask(line, text):
     except SerialException:
         answer = b""
     if not answer.endswith(b"\n"):
-        why = line.ended() or f"no whole line within {line.serial.timeout:g} s"
+        why = line.ended(wait=0.5) or f"no whole line within {line.serial.timeout:g} s"
         raise KitError(f"{line.url} gave no answer to {text!r}: {why}")
     return answer.decode("utf-8", "replace").rstrip("\r\n")
 
@@ -223,7 +223,7 @@ def _show(line, over):
                 sys.stdout.flush()
     except (SerialException, OSError):
         if not over.is_set():
-            out.print(f"\n{line.url}: {line.ended() or 'the line is closed'}")
+            out.print(f"\n{line.url}: {line.ended(wait=0.5) or 'the line is closed'}")
     finally:
         over.set()
 

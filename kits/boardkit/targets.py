@@ -80,9 +80,9 @@ class Target:
             return ticks
         return round(ticks * 1e9 / self.board.clock / _QEMU_NS)
 
-    def ended(self):
-        """How the program ended, one sentence; "" while it runs, or where it cannot be told."""
-        return self._emulator.ended() if self._emulator else ""
+    def ended(self, wait=0.0):
+        """How the program ended, one sentence; "" while it runs, or where it cannot be told. wait: seconds that it may take to."""
+        return self._emulator.ended(wait) if self._emulator else ""
 
     def close(self):
         """Close the line, and end the program where it is an emulator's."""
@@ -205,10 +205,12 @@ class _Emulator:
         """What simavr's runner said -> [word, ...] of each line."""
         return [line.split() for line in self.text().splitlines() if line.startswith(("turn ", "end "))]
 
-    def ended(self):
+    def ended(self, wait):
         if self.closed:
             return _ENDS["closed"]
-        if self.process is None or self.process.poll() is None:
+        with contextlib.suppress(process.StillRunning):
+            self.process.wait(wait)
+        if self.process.poll() is None:
             return ""
         end = next((event[1] for event in self.events() if event[0] == "end"), None)
         if end is not None:

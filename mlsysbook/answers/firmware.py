@@ -91,13 +91,13 @@ def run(spec, product, cases, *, boxed, wait=20.0):
         Path(folder).chmod(0o755)       # the box runs as another user
         report = compile_sketch(spec.sketch, spec.target, build=folder, files=files, boxed=boxed)
         used, answers, ended, last = {"flash": report.flash, "ram": report.ram}, [], "", []
-        most = (8 * spec.cycles if spec.cycles else 200_000_000) * (len(cases) + 1)
+        most = (100_000_000 + 8 * (spec.cycles or 0)) * (len(cases) + 1)
         with open_target(spec.target, report, boxed=boxed, cycles_max=most, output_max=4096 * (len(cases) + 16)) as target:
             link = _Counted(target.serial, timeout=wait, retries=0)
             for c in cases:
                 said = _ask(spec, link, c)
                 if said is None:
-                    ended = target.ended() or "its answer is no frame, or comes too late"
+                    ended = target.ended(wait=1.0) or "its answer is no frame, or comes too late"
                     break
                 answers.append(said)
                 last.append(link.sent - 1)      # a case's last question is the one that counts; the first asks who is there

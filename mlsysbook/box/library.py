@@ -22,9 +22,10 @@ def stage(course, assignment):
         if source is not None:
             _copy(source, folder / package)
     _stage_tinytorch(course, assignment, folder / "tinytorch")
-    if "boardkit" in assignment.author_source.read_text(encoding="utf-8"):
+    text = assignment.author_source.read_text(encoding="utf-8")
+    if "boardkit" in text or "Firmware" in text:
         _stage_kits(folder)
-    if "matplotlib" in assignment.author_source.read_text(encoding="utf-8"):
+    if "matplotlib" in text:
         _stage_fonts(folder / "matplotlib")
     etc = folder / "etc"
     etc.mkdir()
