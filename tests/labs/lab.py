@@ -141,6 +141,13 @@ print("IDLE", {name: v.idle() for name, v in names.items() if isinstance(v, Expl
 """
 
 
+def begin(assignment, folder, student, track):
+    """The student has begun the lab in this folder on a track, if it has tracks."""
+    if track is not None:
+        course = json.loads((folder / catalogue.SIDECAR).read_text())["course"]
+        predict.append(folder / predict.LOG, predict.genesis(course, assignment.id, student), tracks.ENTRY, track, "", "")
+
+
 def run_plain(assignment, folder, student, track, variant=None):
     """Run the solved notebook as plain Python for a student on a track -> what it printed. `folder` is new.
 
@@ -151,8 +158,7 @@ def run_plain(assignment, folder, student, track, variant=None):
     baked = json.loads(sidecar.read_text())
     if variant is not None:
         sidecar.write_text(json.dumps(baked | {"variants": [variant]}))
-    if track is not None:
-        predict.append(folder / predict.LOG, predict.genesis(baked["course"], assignment.id, student), tracks.ENTRY, track, "", "")
+    begin(assignment, folder, student, track)
     env = os.environ | {"MPLBACKEND": "Agg", "MLSYS_STUDENT": student, "MLSYS_DATA": str(folder / "data")}
     done = subprocess.run([sys.executable, "-c", RUN, f"{assignment.notebook}.ipynb"], cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
