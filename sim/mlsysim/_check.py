@@ -35,7 +35,8 @@ def amount(name, value, unit, *, least=0.0, above=None, whole=False):
     if bad.any():
         got = float(x[bad].flat[0]) if x.ndim else float(x)
         limit = f"at least {format(least, unit)}" if above is None else f"more than {format(above, unit)}"
-        raise RangeError(f"{name}: got {_show(got, unit)}; wanted a {'whole' if whole else 'finite'} number, {limit}")
+        shown = f"{got:.12g}" if whole and got % 1 else _show(got, unit)  # 5219.7 is not to be told as 5,220
+        raise RangeError(f"{name}: got {shown}; wanted a {'whole' if whole else 'finite'} number, {limit}")
     return x
 
 
