@@ -49,7 +49,12 @@ def run(argv, *, timeout, env=(), cwd=None, boxed=False, readable=(), writable=(
                 code = process.wait(timeout)
             except subprocess.TimeoutExpired:
                 raise TimeLimit(f"{os.path.basename(argv[0])} was stopped after {timeout:g} s") from None
-        return Done(code, *(_text(f) for f in (out, err)))
+        done = Done(code, *(_text(f) for f in (out, err)))
+    if boxed and done.err.startswith("bwrap: "):
+        from mlsysbook.errors import BoxError
+
+        raise BoxError(f"no box for {os.path.basename(argv[0])}: {done.err.splitlines()[0]}")
+    return done
 
 
 @contextlib.contextmanager

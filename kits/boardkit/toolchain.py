@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import elf, process
@@ -85,18 +85,32 @@ def compile_sketch(sketch, target, *, build=None, files=None, defines=None, boxe
     if build is None:
         _kept.append(tempfile.TemporaryDirectory(prefix="boardkit-"))
         build = _kept[-1].name
-        if boxed:
-            os.chmod(build, 0o755)      # the box, which runs as another user, must get there
-    folder, library = Path(build).resolve(), LIBRARY
-    staged = _stage(sketch, folder / "sketch", files or {})
-    if boxed:                           # whoever the box runs as may not read the course's folder
-        library = folder / "lib"
-        shutil.rmtree(library, ignore_errors=True)
-        shutil.copytree(LIBRARY, library)
-    report = tool.compile(staged, target, folder / "out", defines=defines, boxed=boxed, library=library)
+    folder = Path(build).resolve()
+    if boxed:
+        report = _in_a_box(tool, sketch, target, folder, files or {}, defines)
+    else:
+        report = tool.compile(_stage(sketch, folder / "sketch", files or {}), target, folder / "out", defines=defines)
     if check and not report.ok:
-        raise _refused(staged.name, report)
+        raise _refused(Path(sketch).stem, report)
     return report
+
+
+def _in_a_box(tool, sketch, target, folder, files, defines):
+    """Compile where the user of the box may read, and bring back the program."""
+    with tempfile.TemporaryDirectory(prefix="boardkit-") as private:
+        os.chmod(private, 0o755)
+        private = Path(private)
+        staged = _stage(sketch, private / "sketch", files)
+        shutil.copytree(LIBRARY, private / "lib")
+        report = tool.compile(staged, target, private / "out", defines=defines, boxed=True, library=private / "lib")
+        fresh(folder / "out")
+        made = {}
+        for kind in ("elf", "hex"):
+            path = getattr(report, kind)
+            if path is not None:
+                made[kind] = folder / "out" / path.name
+                shutil.copyfile(path, made[kind], follow_symlinks=False)
+        return replace(report, **made)
 
 
 def _refused(name, report):
@@ -266,5 +280,11 @@ def _diagnostics(text, sketch, library, ok):
     if not ok and not any(d.severity == "error" for d in found):
         linker = [m["message"] for m in _LINKER.finditer(text)]
         lines = [line.strip() for line in text.splitlines() if line.strip()]
-        found += [Diagnostic("error", message[:300]) for message in linker or lines[-1:]]
+        found += [Diagnostic("error", _plainly(message)[:300]) for message in linker or lines[-1:]]
     return tuple(sorted(dict.fromkeys(found), key=lambda d: d.severity != "error"))
+
+
+def _plainly(message):
+    """A linker's message without the paths of the build; what does not fit is called so."""
+    message = re.sub(r" of /\S+ section", " of section", re.sub(r"/\S*/([\w.-]+)", r"\1", message))
+    return f"the program does not fit in memory: {message}" if "region" in message or "will not fit" in message else message
