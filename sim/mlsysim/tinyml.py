@@ -4,6 +4,8 @@
 
 a, b and c are instructions counted in the source of the kernels, by kind of layer; factor is the one number fitted for a
 core. Figures, their sources and the rows of the fit: data/kernels.toml. An Ethos-U works in blocks, as Vela counts them.
+The kernels of the kits are "plain", C without a word of assembly, or "fast" on AVR, where the dense one is written for the
+processor; their constants are fitted to cycles that simulators count (boardkit.calibrate).
 """
 
 from dataclasses import dataclass
@@ -39,16 +41,24 @@ class Core:
     flash: Figure | None = None
     code: Figure | None = None
     plain: Figure | None = None
+    plain_depthwise: Figure | None = None
     plain_output: Figure | None = None
+    plain_row: Figure | None = None
+    plain_vector: Figure | None = None
+    fast: Figure | None = None
+    fast_output: Figure | None = None
     plain_code: Figure | None = None
     static: Figure | None = None
 
 
-_COUNTS = ("factor", "gemm", "linear", "depthwise", "copy", "output", "vector", "flash", "plain", "plain_output")
+_COUNTS = (
+    "factor", "gemm", "linear", "depthwise", "copy", "output", "vector", "flash", "plain", "plain_depthwise", "plain_output", "plain_row",
+    "plain_vector", "fast", "fast_output",
+)  # fmt: skip
 _UNITS = dict.fromkeys(_COUNTS, "") | dict.fromkeys(("cache", "code", "plain_code", "static"), "B")
 CORES = Registry("core", Core, _UNITS, "kernels.toml", finish=lambda path, got: got | {"devices": tuple(got["devices"].split())})
-KERNELS = ("optimized", "plain")
-SCALES = {"optimized": 12.0, "plain": 4.0}  # B an output channel: its bias; optimized kernels keep a factor and a shift too
+KERNELS = ("optimized", "plain", "fast")
+SCALES = {"optimized": 12.0, "plain": 9.0, "fast": 9.0}  # B an output channel: bias, factor and shift, of 4, 4 and 4 or 1 B
 
 
 def core_of(device, core=None):
@@ -94,10 +104,15 @@ def _processor_cycles(graph, core, kernels, scale):
     macs = np.where(kinds == "vector", 0.0, graph.flop / 2)
     outputs = np.where(kinds == "vector", graph.writes, m * n * groups)
     patches = np.where(kinds == "vector", 0.0, m * k * groups)
-    if kernels == "plain":
-        each = core.plain.value
-        parts = {"multiply-adds": each * macs + np.where(kinds == "vector", each * graph.reads, 0.0),
-                 "outputs": core.plain_output.value * outputs}  # fmt: skip
+    if kernels != "optimized":
+        places = np.sqrt([float(op.window) for op in graph.ops])  # rows of a window, were it square: a call for each
+        each = np.select([kinds == "vector", kinds == "depthwise"], [0.0, core.plain_depthwise.value], core.plain.value)
+        per_output = np.where(kinds == "vector", 0.0, core.plain_output.value + core.plain_row.value * places)
+        if kernels == "fast":
+            dense = (m == 1) & (kinds != "vector") & (kinds != "depthwise")
+            each, per_output = np.where(dense, core.fast.value, each), np.where(dense, core.fast_output.value, per_output)
+        parts = {"multiply-adds": each * macs + np.where(kinds == "vector", core.plain_vector.value * graph.reads, 0.0),
+                 "outputs": per_output * outputs}  # fmt: skip
         fetched = 0.0 * macs
     else:
         inner = np.select([kinds == "depthwise", m == 1], [core.depthwise.value, core.linear.value], core.gemm.value)
@@ -125,16 +140,17 @@ def predict(net, device, *, core=None, kernels=None, clock=None, power=None, all
     """One inference of an int8 network on a microcontroller -> Inference.
 
     net is a model of kind "tiny" or "vision" (any Net), or its name. core: the processor's name where the device has a
-    new one; kernels: "optimized" (CMSIS-NN and its like) or "plain" (straightforward C, as the kits compile), the first
-    that are known if not given. clock (Hz) and power (W) while computing replace those of the device and broadcast; power
-    follows the clock. One processor core works. Raises Infeasible if arena or program do not fit, UnknownName, SimError.
+    new one; kernels: "optimized" (CMSIS-NN and its like), "plain" (straightforward C, as the kits compile) or "fast" (the
+    same, but dense layers written for AVR), the first that are known if not given. clock (Hz) and power (W) while computing
+    replace those of the device and broadcast; power follows the clock. One processor core works.
+    Raises Infeasible if arena or program do not fit, UnknownName, SimError.
     """
     net, device = named(net), find(device)
     core = core_of(device, core)
     if not isinstance(getattr(net, "layers", None), tuple):
         raise SimError(f"predict: {net.title} is a {getattr(net, 'kind', 'model')}; wanted a network of layers, such as 'ds-cnn'")
     blocks = core.name == "ethos-u"
-    known = [name for name in KERNELS if blocks or (core.plain if name == "plain" else core.gemm)]
+    known = [name for name in KERNELS if blocks or getattr(core, {"optimized": "gemm"}.get(name, name))]
     kernels = known[0] if kernels is None else kernels
     if kernels not in known:
         raise unknown(f"kernels of {core.title}", kernels, known)
@@ -159,10 +175,10 @@ def predict(net, device, *, core=None, kernels=None, clock=None, power=None, all
     else:
         draw = device.power.value * (hertz / device.clock.value if device.clock else 1.0)
     channels = np.where(graph.kinds == KINDS.index("vector"), 0.0, graph.n * graph.groups).sum()
-    code = core.plain_code if kernels == "plain" else core.code
+    code = core.code if kernels == "optimized" else core.plain_code
     flash = graph.total("weights") + SCALES[kernels] * channels + (code.value if code else 0.0)
     windows = np.where((graph.m > 1) & (graph.kinds != KINDS.index("vector")), graph.k * np.where(graph.kinds == 2, graph.groups, 1), 0.0)
-    buffer = 0.0 if blocks or kernels == "plain" else 4.0 * windows.max()  # two patches of 16-bit numbers
+    buffer = 0.0 if blocks or kernels != "optimized" else 4.0 * windows.max()  # two patches of 16-bit numbers
     memory = float(net.working() + buffer + (core.static.value if core.static else 0.0))
     room = device.storage
     ram = device.memory.value

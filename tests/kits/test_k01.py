@@ -1,6 +1,5 @@
 """From motion to a board: train 63-20-10-4 in TinyTorch, quantise, export, compile for an Uno, run, compare, count cycles."""
 
-import os
 from functools import cache
 
 import numpy as np
@@ -8,12 +7,13 @@ import pytest
 
 import tinytorch as tt
 from boardkit import data
-from boardkit.errors import ProtocolError, ToolMissing
+from boardkit.errors import ProtocolError
 from boardkit.export import header
 from boardkit.protocol import Link
 from boardkit.quantize import quantize
 from boardkit.targets import open_target
 from boardkit.toolchain import compile_sketch
+from tests.kits.conftest import need
 from tinytorch.layers import manual_seed
 
 pytest.importorskip("serial", reason="the kits' extra is not installed: pip install '.[kits]'")
@@ -36,10 +36,8 @@ def trained():
 
 @cache
 def built(url, fast):
-    try:
-        return compile_sketch("serve", url, files={"model.h": header(trained()[0])}, defines={"MLK_FAST": 1} if fast else None)
-    except ToolMissing as missing:
-        (pytest.fail if os.environ.get("KITS_REQUIRE") else pytest.skip)(str(missing))
+    need(url)
+    return compile_sketch("serve", url, files={"model.h": header(trained()[0])}, defines={"MLK_FAST": 1} if fast else None)
 
 
 def test_int8_tells_as_many_motions_as_floats_do():

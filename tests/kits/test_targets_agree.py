@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from boardkit import dsp, kmeans
-from boardkit.errors import ToolMissing
 from boardkit.export import header
 from boardkit.protocol import Link
 from boardkit.quantize import INT32, QuantLayer, QuantModel, Scale, requantize
 from boardkit.targets import open_target
 from boardkit.toolchain import compile_sketch
 from tests.kits.cases import extreme, random_layer
+from tests.kits.conftest import need
 
 pytest.importorskip("serial", reason="the kits' extra is not installed: pip install '.[kits]'")
 
@@ -34,6 +34,7 @@ def made(seed):
 
 
 def cases_h(models, centres):
+    """cases.h of the sketch: a network for each case, the front end, centres."""
     runs = "\n".join(f"    case {i}: memcpy(C{i}_INPUT, x, C{i}_INPUTS); c{i}_run(); *n = C{i}_OUTPUTS; return C{i}_OUTPUT;" for i in range(len(models)))
     return (
         "".join(header(model, f"c{i}") for i, model in enumerate(models)) + kmeans.header(centres, "near") + FRONT.header(SCALE, OFFSET)
@@ -43,11 +44,9 @@ def cases_h(models, centres):
 
 @pytest.mark.parametrize("url, fast", [*((t, False) for t in TARGETS), (TARGETS[0], True)])
 def test_c_on_a_target_is_numpy_to_the_bit(url, fast):
+    need(url)
     rng, models, centres = made(7)
-    try:
-        report = compile_sketch(SKETCH, url, files={"cases.h": cases_h(models, centres)}, defines={"MLK_FAST": 1} if fast else None)
-    except ToolMissing as missing:
-        (pytest.fail if os.environ.get("KITS_REQUIRE") else pytest.skip)(str(missing))
+    report = compile_sketch(SKETCH, url, files={"cases.h": cases_h(models, centres)}, defines={"MLK_FAST": 1} if fast else None)
     assert not [d for d in report.diagnostics if "mlk_" in d.file], report.diagnostics
     with open_target(url, firmware=report) as target:
         link = Link(target.serial)

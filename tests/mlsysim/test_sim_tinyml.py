@@ -68,18 +68,21 @@ def test_vector_instructions_are_within_a_third(net, published):
     assert predict(net, RA8D1, core="cortex-m85", clock=480e6).rate == approx(published, rel=0.33)
 
 
-@pytest.mark.parametrize("sizes, cycles, flash, ram", [((40, 32, 16, 4), 126_336, 5512, 316), ((63, 20, 10, 4), 98_620, 5268, 362)])
-def test_the_networks_of_the_kits_on_an_arduino(sizes, cycles, flash, ram):
-    """Cycles, program and memory as simavr and avr-size report them."""
+@pytest.mark.parametrize("sizes, cycles, fast, flash, ram", [
+    ((40, 32, 16, 4), 99_025, 50_138, 6150, 327), ((63, 20, 10, 4), 76_376, 37_226, 5632, 361),
+])  # fmt: skip
+def test_the_networks_of_the_kits_on_an_arduino(sizes, cycles, fast, flash, ram):
+    """Cycles, program and memory as simavr and avr-size report them for networks that no constant was fitted on."""
     r = predict(dense(*sizes), "atmega328p")
-    assert r.cycles == approx(cycles, rel=0.005) and r.flash == approx(flash, rel=0.03) and r.memory == approx(ram, rel=0.08)
-    assert r.seconds == approx(cycles / 16e6, rel=0.005) and r.cycles_per_mac == approx(67, rel=0.03)
+    assert r.cycles == approx(cycles, rel=0.03) and r.flash == approx(flash, rel=0.03) and r.memory == approx(ram, rel=0.08)
+    assert r.seconds == approx(r.cycles / 16e6) and r.cycles_per_mac == approx(52, rel=0.04)
+    assert predict(dense(*sizes), "atmega328p", kernels="fast").cycles == approx(fast, rel=0.03)
 
 
 def test_plain_code_has_the_instructions_that_qemu_counts():
-    for sizes, instructions in (((40, 32, 16, 4), 13_055), ((63, 20, 10, 4), 10_578)):
+    for sizes, instructions in (((40, 32, 16, 4), 16_272), ((63, 20, 10, 4), 12_665)):
         r = predict(dense(*sizes), L4, kernels="plain")
-        assert r.cycles / core_of(device(L4)).factor.value == approx(instructions, rel=0.02)
+        assert r.cycles / core_of(device(L4)).factor.value == approx(instructions, rel=0.03)
 
 
 def test_multiply_adds_in_a_cycle_are_in_the_band_of_the_two_boards():

@@ -24,6 +24,11 @@
 #else
 #define MLK_FN static
 #endif
+#ifdef __AVR__
+#define MLK_LOOP static __attribute__((unused, noinline))
+#else
+#define MLK_LOOP MLK_FN
+#endif
 
 /* One layer. Activations are (H, W, C), channels innermost; a vector is (1, 1, C), a series (1, T, C).
    multiplier and shift have out_c entries if per_channel is 1, else one. Pointers point into flash.
@@ -45,7 +50,7 @@ typedef struct {
 #define MLK_COLUMN(a, b, p, q, r) "mul %" #a "[x], %" #b "[y]\n\tadd %" p ", r0\n\tadc %" q ", r1\n\tadc %" r ", %[o]\n\t"
 #define MLK_CLEAR(p) "clr %" p "\n\t"
 
-static __attribute__((unused, noinline)) int32_t mlk_high_mul(int32_t a, int32_t b) {
+MLK_LOOP int32_t mlk_high_mul(int32_t a, int32_t b) {
   uint32_t low, high;
   const uint8_t zero = 0;
   __asm__(MLK_CLEAR("A[l]") MLK_CLEAR("B[l]") MLK_CLEAR("C[l]") MLK_COLUMN(A, A, "A[l]", "B[l]", "C[l]")
@@ -102,8 +107,9 @@ MLK_FN int8_t mlk_output(const mlk_layer *q, uint16_t o, int32_t sum) {
   return mlk_clamp((int16_t)((int16_t)y + q->out_zero), q->low, q->high);
 }
 
-/* Sum of (x - zero) * w over n places. |x - zero| <= 255 and |w| <= 128, so each product fits in 16 bits. */
-MLK_FN int32_t mlk_dot(const int8_t *x, const int8_t *w, uint16_t n, int8_t zero, int32_t sum) {
+/* Sum of (x - zero) * w over n places. |x - zero| <= 255 and |w| <= 128, so each product fits in 16 bits.
+   Not inlined on AVR: inside a convolution's loops it would find no register free, and take half as long again. */
+MLK_LOOP int32_t mlk_dot(const int8_t *x, const int8_t *w, uint16_t n, int8_t zero, int32_t sum) {
   for (uint16_t i = 0; i < n; i++) sum += (int16_t)((int16_t)(x[i] - zero) * mlk_rom_i8(w + i));
   return sum;
 }

@@ -6,22 +6,25 @@
 
 /* The mean is rounded to the nearest, halves away from zero. A window without any place inside gives out_zero. */
 MLK_FN void mlk_pool(const mlk_layer *q, const int8_t *in, int8_t *out, uint8_t mean) {
+  const uint16_t pitch = mlk_pitch(q);
   for (uint16_t oy = 0; oy < q->out_h; oy++) {
     const mlk_span v = mlk_inside(oy, q->stride_h, q->pad_h, q->k_h, q->in_h);
     for (uint16_t ox = 0; ox < q->out_w; ox++) {
       const mlk_span h = mlk_inside(ox, q->stride_w, q->pad_w, q->k_w, q->in_w);
-      const uint16_t places = (uint16_t)((v.end - v.first) * (h.end - h.first));
+      const uint8_t columns = (uint8_t)(h.end - h.first), rows = (uint8_t)(v.end - v.first);
+      const uint16_t places = (uint16_t)(columns * rows);
+      const int8_t *corner = places ? mlk_corner(q, in, v, h) : in;
       for (uint16_t c = 0; c < q->in_c; c++) {
+        const int8_t *left = corner + c;
         int32_t sum = 0;
         int8_t most = -128;
-        if (places)
-          for (uint8_t ky = v.first; ky < v.end; ky++) {
-            const int8_t *x = mlk_at(q, in, v.at + ky, h.at + h.first) + c;
-            for (uint8_t kx = h.first; kx < h.end; kx++, x += q->in_c) {
-              sum += *x;
-              if (*x > most) most = *x;
-            }
+        for (uint8_t ky = places ? rows : 0; ky; ky--, left += pitch) {
+          const int8_t *x = left;
+          for (uint8_t kx = columns; kx; kx--, x += q->in_c) {
+            sum += *x;
+            if (*x > most) most = *x;
           }
+        }
         const int32_t half = places / 2;
         int16_t y = most;
         if (!places)
