@@ -59,7 +59,9 @@ def build(course, *, student=False, out=None, work=None, progress=lambda text: N
     _needs(source)
     check_imports(source)
     libraries = fingerprint(course.root)
-    inputs = _hash(course.root, _files(source), json.dumps([variant, libraries, _versions(), [os.environ.get(n, "") for n in ENVIRONMENT]]))
+    addresses = [os.environ.get(name, "") for name in ENVIRONMENT]
+    inputs = _hash(course.root, [*_files(source), *_catalogue(course.root)],
+                   json.dumps([variant, libraries, _versions(), addresses]))
     if _stamp(site) == inputs:
         return Built(site, False)
     with _alone(work, progress):
@@ -81,7 +83,8 @@ def sphinx(source, work, variant, builder, target, libraries, progress):
     """Run one builder over the sources into `target`, which is whole afterwards or untouched."""
     home = work / variant
     trees, new, running = home / f"doctrees-{builder}", home / f"{builder}.new", home / f"{builder}.running"
-    settings = _hash(source, [p for p in _files(source) if p.suffix != ".md"], json.dumps([libraries, _versions()]))
+    shared = [*(p for p in _files(source) if p.suffix != ".md"), *_catalogue(source.parent)]
+    settings = _hash(source.parent, shared, json.dumps([libraries, _versions()]))
     if running.exists() or not trees.is_dir() or (trees / "settings").read_text() != settings:
         shutil.rmtree(trees, ignore_errors=True)
     shutil.rmtree(new, ignore_errors=True)
@@ -213,6 +216,11 @@ def _versions():
     names = ("jupyter-book", "Sphinx", "myst-nb", "myst-parser", "sphinx-book-theme", "pydata-sphinx-theme", "sphinx-exercise",
              "sphinx-design", "sphinxcontrib-bibtex")
     return [f"{name} {importlib.metadata.version(name)}" for name in names]
+
+
+def _catalogue(root):
+    """What any page may show something of, and what shows it."""
+    return [root / "course.yml", root / "mlsysbook/catalogue.py", *sorted((root / "mlsysbook/book").glob("*.py"))]
 
 
 def _files(folder):

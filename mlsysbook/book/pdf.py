@@ -54,10 +54,10 @@ def chapters(site, number):
 
 
 def title(site, number):
-    """Caption of the volume in the table of contents."""
+    """Caption of the volume in the table of contents, up to the colon: what follows is a part of it."""
     index = BeautifulSoup((site / "index.html").read_text(encoding="utf-8"), "html.parser")
     link = index.select_one(f".bd-links a[href^='vol{number}/']")
-    return link.find_previous(class_="caption").get_text(strip=True)
+    return link.find_previous(class_="caption").get_text(" ", strip=True).partition(":")[0]
 
 
 def one_page(site, pages, heading):

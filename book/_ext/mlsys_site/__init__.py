@@ -1,13 +1,13 @@
 """What the book's site adds to Sphinx: its own copy of MathJax, buttons for a page's notebook, a build without solutions.
 
-A Sphinx extension, loaded by Jupyter Book and by plain Sphinx alike. It takes Thebe off every page: sphinx-thebe writes its
-configuration twice, which is a script error, and it would load from elsewhere.
+A Sphinx extension, loaded by Jupyter Book and by plain Sphinx alike.
 """
 
 import json
 import os
 import re
 import shutil
+from html import escape
 from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -25,11 +25,20 @@ def setup(app):
     for name, default in (("mlsys_hub", ""), ("mlsys_repository", ""), ("mlsys_branch", "main")):
         app.add_config_value(name, default, "html", [str])
     app.add_config_value("mlsys_fingerprint", "", "env", [str])     # of the libraries that cells compute with
+    app.connect("config-inited", leave_out_thebe)
     app.connect("config-inited", check_addresses)
     app.connect("builder-inited", copy_mathjax)
     app.connect("source-read", leave_out_solutions)
     app.connect("html-page-context", finish_page, priority=900)     # after the theme
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def leave_out_thebe(app, config):
+    """Jupyter Book always loads sphinx-thebe, which writes its configuration twice (an error of script) and names another server."""
+    for listeners in app.events.listeners.values():
+        listeners[:] = [known for known in listeners if not known.handler.__module__.startswith("sphinx_thebe")]
+    for files in (app.registry.css_files, app.registry.js_files):
+        files[:] = [(name, attributes) for name, attributes in files if "thebe" not in str(name)]
 
 
 def check_addresses(app, config):
@@ -66,9 +75,7 @@ def leave_out_solutions(app, docname, source):
 
 
 def finish_page(app, pagename, templatename, context, doctree):
-    """Drop Thebe, and put the page's own buttons into the header."""
-    context["script_files"] = [s for s in context.get("script_files", ()) if not _is_thebe(s)]
-    context["css_files"] = [s for s in context.get("css_files", ()) if not _is_thebe(s)]
+    """Put the page's own buttons into the header, and its notebook beside it."""
     if doctree is None or "header_buttons" not in context or app.builder.name == "epub":
         return
     buttons = []
@@ -93,9 +100,5 @@ def hub_link(config, file, pagename):
     folder = urlsplit(config.mlsys_repository).path.rstrip("/").rpartition("/")[2].removesuffix(".git")
     page = "/".join(["book", *pagename.split("/")[:-1], file])
     query = urlencode({"repo": config.mlsys_repository, "branch": config.mlsys_branch,
-                       "urlpath": f"lab/tree/{quote(f'{folder}/{page}')}?factory=Jupytext Notebook"})
-    return f"{config.mlsys_hub.rstrip('/')}/hub/user-redirect/git-pull?{query}"
-
-
-def _is_thebe(asset):
-    return "thebe" in f"{getattr(asset, 'filename', asset)} {getattr(asset, 'attributes', {}).get('body') or ''}".lower()
+                       "urlpath": f"lab/tree/{quote(f'{folder}/{page}')}?factory=Jupytext%20Notebook"})
+    return escape(f"{config.mlsys_hub.rstrip('/')}/hub/user-redirect/git-pull?{query}")

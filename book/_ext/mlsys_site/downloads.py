@@ -68,6 +68,6 @@ def _roles(line, glued):
             return f"${body}$"
         if role.startswith("cite"):
             return f"[{body}]"
-        return re.sub(r"\s*<[^>]*>$", "", body)
+        return re.sub(r"\s*<[^>]*>$", "", body).replace(" %s", "")
 
     return _ROLE.sub(text, line)
