@@ -31,7 +31,7 @@ _BOARD = re.compile(r"/dev/|COM\d+$|rfc2217://|socket://|loop://")
 _ENDS = {
     "closed": "it ended with its line", "limit": "it passed its limit of {cycles_max} cycles",
     "output": "it sent more than {output_max} bytes", "stopped": "it went to sleep with interrupts off, for good",
-    "crashed": "it crashed: an instruction that the processor does not have", "unreadable": "simavr cannot read its program",
+    "crashed": "it crashed: it ran or reached beyond its memory", "unreadable": "simavr cannot read its program",
     "unknown": "simavr does not know this processor",
 }
 
