@@ -43,7 +43,7 @@ def header(model, prefix="model"):
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,31}", prefix):
         raise QuantizeError(f"prefix {prefix!r}: wanted a C name in small letters, such as 'model'")
     arena = plan_model(model)
-    big, title = prefix.upper(), "".join(c for c in model.name if c.isprintable() and c.isascii() and c not in '"\\*/')
+    big, title = prefix.upper(), "".join(c for c in model.name if c.isprintable() and c.isascii() and c not in '"\\*/')[:40]
     bytes_ = model.weight_bytes
     out = [
         f"/* {title}: {model.in_shape} -> {model.out_shape} in int8, {model.macs} multiply-adds, {bytes_['weights']} B of weights,\n"

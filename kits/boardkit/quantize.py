@@ -9,7 +9,7 @@ A sum of products s = sum (x - zero_in) w + bias has that scale too, so the outp
 requantize(s, m, e): s is shifted left by max(e, 0) and saturated to 32 bits; multiplied by m and divided by 2^31, to the
 nearest, halves upwards; divided by 2^max(-e, 0), to the nearest, halves away from zero. low is zero_out after a ReLU,
 else -128; high is 127. These are the semantics of gemmlowp and of TensorFlow Lite's default build, two roundings; where a
-left shift leaves 32 bits theirs are undefined and ours saturate.
+left shift leaves 32 bits theirs are undefined and ours saturate. (tinytorch.quantization scales sums in floats instead.)
 Source: Jacob et al. 2018, arXiv 1712.05877; google/gemmlowp, fixedpoint/fixedpoint.h; TensorFlow Lite 8-bit quantization specification.
 
 Layouts: activations (H, W, C); weights (O, I), (O, KH, KW, I), depthwise (KH, KW, C). A vector is (1, 1, C), a series (1, T, C).
@@ -187,34 +187,33 @@ def argmax():
 def from_tinytorch(model, input_shape=None):
     """A Sequential of TinyTorch, possibly nested -> (list of FloatLayer, input shape (H, W, C)).
 
-    Takes Linear, Conv1d, Conv2d (groups 1, or one filter a channel), MaxPool2d, AvgPool2d, BatchNorm behind a convolution or
-    a Linear (folded into it), ReLU behind any of these, Flatten, Softmax at the end; Dropout does nothing here. input_shape
-    is what the model takes for one sample: (I,), (C, T) or (C, H, W); a Linear at the front knows its own.
+    Takes Linear, Conv2d (groups 1, or one filter a channel; a series is an image of one row), MaxPool2d, AvgPool2d, BatchNorm2d
+    behind a Conv2d (folded into it), ReLU behind any of these, Flatten, Softmax at the end; Dropout does nothing here.
+    input_shape: of one sample as the model takes it, (I,) or (C, H, W); a Linear at the front knows its own.
     Raises QuantizeError with the number and name of a layer that has no int8 form.
     """
+    if any(_name(module) == "BatchNorm2d" for module in model.modules()):  # else a course that has no such module yet can do without
+        from tinytorch.quantization import folded_copy
+
+        model = folded_copy(model)
     found, shape = [], None if input_shape is None else tuple(int(n) for n in np.atleast_1d(input_shape))
     steps = list(_flat(model))
     if shape is None:
         if not steps or _name(steps[0]) != "Linear":
-            raise QuantizeError("input_shape: the first layer is no Linear; give (C, H, W) or (C, T) of one sample")
-        shape = (_array(steps[0].weight).shape[1],)
-    start = {1: (1, 1, *shape), 2: (1, *shape[::-1]), 3: (*shape[1:], shape[0])}.get(len(shape))
+            raise QuantizeError("input_shape: the first layer is no Linear; give (C, H, W) of one sample")
+        shape = (steps[0].weight.shape[1],)
+    start = {1: (1, 1, *shape), 3: (*shape[1:], shape[0])}.get(len(shape))
     if start is None:
-        raise QuantizeError(f"input_shape: got {shape}; wanted (I,), (C, T) or (C, H, W)")
+        raise QuantizeError(f"input_shape: got {shape}; wanted (I,) or (C, H, W)")
     now = start
     for i, step in enumerate(steps):
         name, where = _name(step), f"layer {i}, {_name(step)}"
-        if name in ("Dropout", "Flatten", "flatten", "Identity"):
+        if name in ("Dropout", "Flatten", "Identity"):
             continue
-        if name in ("ReLU", "relu"):
+        if name.lower() == "relu":
             if not found or found[-1].kind in ("softmax", "argmax"):
                 raise QuantizeError(f"{where}: a ReLU is fused into the layer before it, and there is none")
             found[-1] = replace(found[-1], relu=True)
-            continue
-        if name.startswith("BatchNorm"):
-            if not found or found[-1].kind not in WEIGHTED or found[-1].relu:
-                raise QuantizeError(f"{where}: it is folded into the weights before it, so it must follow a convolution or a Linear")
-            found[-1] = _folded(found[-1], step)
             continue
         layer = _layer(step, name, where, now)
         now = output_shape(layer, now, where)
@@ -223,7 +222,7 @@ def from_tinytorch(model, input_shape=None):
 
 
 def _flat(model):
-    if hasattr(model, "_modules") and _name(model) == "Sequential":
+    if _name(model) == "Sequential":
         for child in model:
             yield from _flat(child)
     else:
@@ -231,59 +230,37 @@ def _flat(model):
 
 
 def _name(step):
-    step = getattr(step, "function", step)  # a function that Sequential wrapped
+    step = getattr(step, "function", step) if type(step).__name__ == "Wrap" else step  # a function that Sequential wrapped
     return getattr(step, "__name__", type(step).__name__)
 
 
-def _array(tensor):
-    return None if tensor is None else np.asarray(tensor.numpy() if hasattr(tensor, "numpy") else tensor, dtype=np.float64)
-
-
 def _layer(step, name, where, now):
+    if name in ("Linear", "Conv2d"):
+        weight, bias = step.weight.numpy(), None if step.bias is None else step.bias.numpy()
     if name == "Linear":
-        weight = _array(step.weight)
         if now[0] * now[1] > 1:  # its inputs come as (C, H, W) there and as (H, W, C) here
             h, w, c = now
             if weight.shape[1] != h * w * c:
                 raise QuantizeError(f"{where}: takes {weight.shape[1]} inputs, and {now} come; is a Flatten missing?")
             weight = weight.reshape(-1, c, h, w).transpose(0, 2, 3, 1).reshape(len(weight), -1)
-        return dense(weight, _array(step.bias))
-    if name in ("Conv1d", "Conv2d"):
-        weight, bias = _array(step.weight), _array(getattr(step, "bias", None))
-        if np.any(np.asarray(getattr(step, "dilation", 1)) != 1):
-            raise QuantizeError(f"{where}: dilation {step.dilation}; the kernels take 1")
-        stride, padding, groups = getattr(step, "stride", 1), getattr(step, "padding", 0), getattr(step, "groups", 1)
-        if name == "Conv1d":
-            weight, stride, padding = weight[:, :, None], (1, *np.atleast_1d(stride)[-1:]), (0, *np.atleast_1d(padding)[-1:])
+        return dense(weight, bias)
+    if name == "Conv2d":
+        stride, padding, dilation, groups = (step.options[k] for k in ("stride", "padding", "dilation", "groups"))
+        if dilation != (1, 1):
+            raise QuantizeError(f"{where}: dilation {dilation}; the kernels take 1")
         if groups == 1:
             return conv2d(weight, bias, stride, padding)
         if groups == len(weight) == now[2]:
             return depthwise(weight, bias, stride, padding)
         raise QuantizeError(f"{where}: {groups} groups; the kernels take 1, or one filter for each of {now[2]} channels")
-    if name in ("MaxPool2d", "AvgPool2d", "MaxPool1d", "AvgPool1d"):
-        kernel = getattr(step, "kernel_size", None) or getattr(step, "kernel", None)
-        stride, padding = getattr(step, "stride", None) or kernel, getattr(step, "padding", 0)
-        if name.endswith("1d"):
-            kernel, stride, padding = ((one, *np.atleast_1d(v)[-1:]) for one, v in ((1, kernel), (1, stride), (0, padding)))
-        if name.startswith("Avg") and np.any(np.asarray(padding)):
+    if name in ("MaxPool2d", "AvgPool2d"):
+        kernel, stride, padding = (step.options[k] for k in ("kernel", "stride", "padding"))
+        if name == "AvgPool2d" and padding != (0, 0):
             raise QuantizeError(f"{where}: its mean counts zeros of the padding, the kernel's does not; pad with 0")
-        return (max_pool if name.startswith("Max") else mean_pool)(kernel, stride, padding)
-    if name in ("GlobalAvgPool2d", "GlobalAvgPool"):
-        return mean_pool(now[:2])
-    if name in ("Softmax", "softmax"):
+        return (max_pool if name == "MaxPool2d" else mean_pool)(kernel, stride, padding)
+    if name.lower() == "softmax":
         return softmax()
-    raise QuantizeError(f"{where}: has no int8 form; known are Linear, Conv1d, Conv2d, MaxPool2d, AvgPool2d, BatchNorm, ReLU, Softmax")
-
-
-def _folded(layer, norm):
-    """A layer with the normalisation behind it in its weights and bias."""
-    mean, variance = _array(norm.running_mean), _array(norm.running_var)
-    gain = _array(getattr(norm, "weight", None))
-    factor = (1.0 if gain is None else gain) / np.sqrt(variance + norm.eps)
-    offset = _array(getattr(norm, "bias", None))
-    bias = np.zeros(len(factor)) if layer.bias is None else layer.bias
-    by = factor if layer.kind == "depthwise" else factor.reshape(-1, *(1,) * (layer.weight.ndim - 1))
-    return replace(layer, weight=layer.weight * by, bias=(bias - mean) * factor + (0.0 if offset is None else offset))
+    raise QuantizeError(f"{where}: has no int8 form; known are Linear, Conv2d, MaxPool2d, AvgPool2d, BatchNorm2d, ReLU, Softmax")
 
 
 def output_shape(layer, shape, where="layer"):
@@ -446,7 +423,9 @@ class QuantModel:
         try:
             layers = tuple(_read(i, layer) for i, layer in enumerate(plain["layers"]))
             name, labels = str(plain["name"]), tuple(str(label) for label in plain.get("labels", ()))
-        except (KeyError, TypeError, AttributeError) as error:
+        except QuantizeError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError, IndexError, OverflowError) as error:
             raise QuantizeError(f"model: not what to_dict gives, {type(error).__name__}: {error}") from error
         if not layers:
             raise QuantizeError("model: has no layers")
@@ -480,10 +459,16 @@ def _read(i, plain):
 def check(layer, where="layer"):
     """Raises QuantizeError unless the kernels are defined for a QuantLayer: shapes, ranges, sums."""
     scales = layer.input, layer.output
+    lengths = [len(t) for t in (layer.in_shape, layer.out_shape, layer.kernel, layer.stride, layer.padding)]
+    dimensions = {"dense": 2, "conv2d": 4, "depthwise": 3}.get(layer.kind)
+    if lengths != [3, 3, 2, 2, 4] or (layer.weight is not None and (layer.weight.ndim != dimensions or layer.bias.ndim != 1)):
+        raise QuantizeError(f"{where}: wanted shapes (H, W, C), kernel and stride of 2, padding of 4, weights of {dimensions} dimensions")
+    if layer.weight is not None and not layer.multiplier.ndim == layer.shift.ndim == 1:
+        raise QuantizeError(f"{where}: wanted multipliers and shifts in one dimension")
     if not (-128 <= layer.low <= layer.high <= 127 and all(-128 <= s.zero <= 127 and 0 < s.scale < np.inf for s in scales)):
         raise QuantizeError(f"{where}: limits {layer.low} to {layer.high} or a zero point are no int8, or a scale is no positive number")
-    if max(*layer.in_shape, *layer.out_shape, prod(layer.in_shape), prod(layer.out_shape)) > 32767:
-        raise QuantizeError(f"{where}: {layer.in_shape} -> {layer.out_shape}; the kernels take tensors of up to 32767 elements")
+    if min(*layer.in_shape, *layer.out_shape) < 1 or max(prod(layer.in_shape), prod(layer.out_shape)) > 32767:
+        raise QuantizeError(f"{where}: {layer.in_shape} -> {layer.out_shape}; the kernels take tensors of 1 to 32767 elements")
     if layer.out_shape != (wanted := output_shape(layer, layer.in_shape, where)):
         raise QuantizeError(f"{where}: its output is {wanted}, not {layer.out_shape}")
     if layer.kind == "argmax" and prod(layer.in_shape) > 128:
@@ -496,7 +481,7 @@ def check(layer, where="layer"):
     if len(layer.bias) != n or len(layer.multiplier) not in (1, n) or len(layer.shift) != len(layer.multiplier):
         raise QuantizeError(f"{where}: {n} channels, but {len(layer.bias)} biases, {len(layer.multiplier)} multipliers, "
                             f"{len(layer.shift)} shifts")
-    if (layer.multiplier < 0).any() or (np.abs(layer.shift + 0.5) > 31).any():
+    if (layer.multiplier < 0).any() or (np.abs(layer.shift + 0.5) > 31).any():  # -31 to 30
         raise QuantizeError(f"{where}: multipliers are not negative, shifts from -31 to 30")
     check_sums(layer, where)
 
@@ -566,12 +551,10 @@ def quantize(model, samples, *, input_shape=None, per_channel=True, name="model"
 
 
 def channels_last(x):
-    """Inputs as TinyTorch takes them, (N, I), (N, C, T) or (N, C, H, W) -> (N, H, W, C)."""
+    """Inputs as TinyTorch takes them, (N, I) or (N, C, H, W) -> (N, H, W, C)."""
     x = np.asarray(x)
     if x.ndim == 2:
         return x[:, None, None, :]
-    if x.ndim == 3:
-        return x.transpose(0, 2, 1)[:, None]
     if x.ndim == 4:
         return x.transpose(0, 2, 3, 1)
-    raise QuantizeError(f"inputs: got shape {x.shape}; wanted (N, I), (N, C, T) or (N, C, H, W)")
+    raise QuantizeError(f"inputs: got shape {x.shape}; wanted (N, I) or (N, C, H, W)")

@@ -70,6 +70,10 @@ def test_chains_reach_the_lower_bound(chain, align):
 def test_a_plan_is_drawn_and_a_residual_is_no_chain():
     p = plan([Buffer("x", 64, 0, 3), Buffer("a", 32, 0, 1), Buffer("b", 32, 1, 2), Buffer("y", 64, 3, 3)])
     assert p.method == "greedy by size" and p.size == p.lower_bound == 128
+    import matplotlib
+
+    matplotlib.use("Agg")
+    assert len(p.plot().patches) == 4
     text = str(p)
     assert text.splitlines()[0].startswith("x ") and "arena 128 B, lower bound 128 B, all apart 192 B" in text and len(text.splitlines()) == 5
 
