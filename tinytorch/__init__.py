@@ -37,6 +37,7 @@ _MODULES = {
     "tokenization": ("BPETokenizer", "CharTokenizer", "StreamDecoder", "bits_per_byte"),
     "embeddings": ("Embedding", "LearnedPositions", "Rotary", "SinusoidalPositions", "tie"),
     "attention": ("MultiHeadAttention", "attention_weights", "causal_mask", "padding_mask", "scaled_dot_product_attention"),
+    "profiling": ("Profile",),
     "quantization": ("FakeQuantize", "Int4Linear", "QuantizedConv2d", "QuantizedLinear", "quantize_model", "size_of"),
     "transformers": (
         "GPT", "MLP", "Block", "LayerNorm", "RMSNorm", "attention_entropy", "bits_per_byte", "causality_leak", "generate", "perplexity",

@@ -211,21 +211,24 @@ class LearnedPositions(Module):
 
 
 class SinusoidalPositions(Module):
-    """x + sinusoids of its positions: x (..., T, width), whose row 0 stands at position offset -> the same shape."""
+    """x + scale times sinusoids of its positions: x (..., T, width), whose row 0 stands at position offset -> the same shape.
 
-    def __init__(self, width, base=BASE):
+    The waves have the size of 1, and drown words that start much smaller: then scale is the size of these.
+    """
+
+    def __init__(self, width, base=BASE, scale=1.0):
         super().__init__()
         angles((0,), width, base)  # refuses a width that does not fit
-        self.width, self.base = width, base
+        self.width, self.base, self.scale = width, base, scale
 
     def forward(self, x, offset=0):
         if x.ndim < 2 or x.shape[-1] != self.width:
             raise ShapeError(f"wants x (..., T, {self.width}), got shape {x.shape}")
         waves = sinusoids(np.arange(offset, offset + x.shape[-2]), self.width, self.base)
-        return x + Tensor(waves, x.dtype)
+        return x + Tensor(self.scale * waves, x.dtype)
 
     def extra_repr(self):
-        return f"width={self.width}, base={self.base:g}"
+        return f"width={self.width}, base={self.base:g}, scale={self.scale:g}"
 
 
 def rotate_pairs(x, cos, sin):

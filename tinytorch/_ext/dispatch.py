@@ -394,6 +394,50 @@ def multi_head_attention(kernel, layer, inputs, options):
     return layer.out(import_module("tinytorch.fused").CausalAttention.apply(packed, heads=layer.heads, kv_heads=layer.kv_heads))
 
 
+# Norms and MLPs
+
+
+def rows_and_parameters(layer, inputs, options):
+    """The tensor of rows and the parameters of a layer, all float32 and of its width, or None."""
+    tensor = import_module("tinytorch.tensor")
+    operands = (*inputs, *layer._parameters.values())
+    if len(inputs) != 1 or options or not all(isinstance(t, tensor.Tensor) and t.dtype == np.float32 for t in operands):
+        return None
+    return operands if inputs[0].ndim and all(p.shape == inputs[0].shape[-1:] for p in operands[1:]) else None
+
+
+@module_of("transformers.LayerNorm", "layer_norm")
+def layer_norm(kernel, layer, inputs, options):
+    operands = rows_and_parameters(layer, inputs, options)
+    ours = operands and _ours(import_module("tinytorch.transformers").NormalizeRows.forward)
+    return import_module("tinytorch.fused").LayerNorm.apply(*operands, eps=layer.eps) if ours else NotImplemented
+
+
+@module_of("transformers.RMSNorm", "rms_norm")
+def rms_norm(kernel, layer, inputs, options):
+    operands = rows_and_parameters(layer, inputs, options)
+    return import_module("tinytorch.fused").RMSNorm.apply(*operands, eps=layer.eps) if operands else NotImplemented
+
+
+@module_of("transformers.MLP", "gemm")
+def mlp(gemm, layer, inputs, options):
+    """The activation as a part of the product before it. A gate's is multiplied by the other product afterwards."""
+    activations, layers, tensor = (import_module(f"tinytorch.{name}") for name in ("activations", "layers", "tensor"))
+    bent = layer.up if layer.gate is None else layer.gate
+    if len(inputs) != 1 or options or bent._forward_hooks or type(bent) is not layers.Linear:
+        return NotImplemented
+    theirs = (layers.Linear.forward, activations.ReLU.compute, activations.GELU.compute, activations.SiLU.compute)
+    weight, bias = bent._parameters.get("weight"), bent._parameters.get("bias")
+    operands = (inputs[0], weight) if bias is None else (inputs[0], weight, bias)
+    if not all(map(_ours, theirs)) or not _products_are_ours(tensor):
+        return NotImplemented
+    if not all(isinstance(t, tensor.Tensor) and t.dtype == np.float32 for t in operands) or inputs[0].shape[-1:] != weight.shape[1:]:
+        return NotImplemented
+    activation = "silu" if layer.activation == "swiglu" else layer.activation
+    wide = import_module("tinytorch.fused").Linear.apply(*operands, activation=activation)
+    return layer.down(wide if layer.gate is None else wide * layer.up(inputs[0]))
+
+
 # Optimizers
 
 
