@@ -65,6 +65,49 @@ class Lab:
 
 
 @dataclass(frozen=True)
+class Module:
+    """A TinyTorch module by its number; `assignment` is its name in the catalogue, None where it is planned."""
+
+    number: int
+    title: str
+    assignment: str | None = None
+
+
+@dataclass(frozen=True)
+class Kit:
+    """A hardware notebook by its folder's name; `assignment` is its name in the catalogue, None where it is planned."""
+
+    name: str
+    title: str
+    assignment: str | None = None
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A chapter of the book by its number, "V1-13", and what goes with it: numbers of chapters and labs, modules, kits, drill sets."""
+
+    number: str
+    title: str
+    part: str
+    week: str
+    requires: tuple[str, ...] = ()
+    labs: tuple[str, ...] = ()
+    modules: tuple[int, ...] = ()
+    kits: tuple[str, ...] = ()
+    drills: tuple[str, ...] = ()
+
+    @property
+    def volume(self):
+        return int(self.number[1])
+
+    @property
+    def file(self):
+        """Its source below book/, without the suffix, as _toc.yml names it."""
+        words = re.findall(r"[a-z]+", self.title.lower())
+        return f"vol{self.volume}/{self.number[3:]}_{'_'.join(words)}"
+
+
+@dataclass(frozen=True)
 class Course:
     """A checkout of the course: its root folder and what course.yml lists."""
 
@@ -73,6 +116,9 @@ class Course:
     title: str
     assignments: tuple[Assignment, ...]
     labs: tuple[Lab, ...] = ()
+    modules: tuple[Module, ...] = ()
+    kits: tuple[Kit, ...] = ()
+    chapters: tuple[Chapter, ...] = ()
 
     @cached_property
     def _by_key(self):
@@ -130,7 +176,11 @@ def load(root=None):
     if not isinstance(data, dict) or not {"id", "title", "assignments"} <= data.keys():
         raise CatalogueError(f"{path}: wants the keys id, title and assignments")
     assignments = tuple(_assignments(data["assignments"], path, root))
-    return Course(root, str(data["id"]), str(data["title"]), assignments, tuple(_labs(data.get("labs") or (), path, assignments)))
+    labs = tuple(_labs(data.get("labs") or (), path, assignments))
+    modules = tuple(_modules(data.get("modules") or (), path, assignments))
+    kits = tuple(_kits(data.get("kits") or (), path, assignments))
+    chapters = tuple(_chapters(data.get("chapters") or (), path, assignments, labs, modules, kits))
+    return Course(root, str(data["id"]), str(data["title"]), assignments, labs, modules, kits, chapters)
 
 
 def _assignments(entries, path, root):
@@ -173,3 +223,40 @@ def _labs(entries, path, assignments):
             raise CatalogueError(f"{path}: lab {lab.number} names {lab.assignment!r}, which is no assignment of the part labs")
         seen.append(lab.number)
         yield lab
+
+
+def _modules(entries, path, assignments):
+    made = {a.notebook[:2]: a.name for a in assignments if a.part == "tinytorch"}
+    for place, entry in enumerate(entries, 1):
+        if not isinstance(entry, dict) or entry.keys() != {"number", "title"} or entry["number"] != place:
+            raise CatalogueError(f"{path}: module {entry!r} wants a title and the number {place}")
+        yield Module(place, str(entry["title"]), made.get(f"{place:02}"))
+
+
+def _kits(entries, path, assignments):
+    made, seen = {a.notebook: a.name for a in assignments if a.part == "kits"}, set()
+    for entry in entries:
+        if not isinstance(entry, dict) or entry.keys() != {"name", "title"} or entry["name"] in seen:
+            raise CatalogueError(f"{path}: kit {entry!r} wants a name of its own and a title")
+        seen.add(entry["name"])
+        yield Kit(str(entry["name"]), str(entry["title"]), made.get(entry["name"]))
+
+
+def _chapters(entries, path, assignments, labs, modules, kits):
+    known = {"labs": [x.number for x in labs], "modules": [x.number for x in modules], "kits": [x.name for x in kits],
+             "drills": [a.name for a in assignments if a.part == "drills"]}
+    wanted, seen = {"number", "title", "part", "week"}, []
+    for entry in entries:
+        if not isinstance(entry, dict) or not wanted <= entry.keys() <= wanted | known.keys() | {"requires"}:
+            raise CatalogueError(f"{path}: chapter {entry!r} wants {', '.join(sorted(wanted))}, and may have requires, {', '.join(known)}")
+        number = str(entry["number"])
+        if not re.fullmatch(r"V[12]-\d\d", number) or seen and number <= seen[-1]:
+            raise CatalogueError(f"{path}: chapter number {number!r} wants the form V1-13, ascending, each once")
+        if not re.fullmatch(r"[FS]\d{1,2}", str(entry["week"])):
+            raise CatalogueError(f"{path}: chapter {number} has week {entry['week']!r}; wants F1 to F16 or S1 to S16")
+        for field, names in {**known, "requires": seen}.items():
+            missing = [x for x in entry.get(field, ()) if x not in names]
+            if missing:
+                raise CatalogueError(f"{path}: chapter {number} has {missing[0]!r} in {field}, where course.yml lists none before it")
+        seen.append(number)
+        yield Chapter(**{k: tuple(v) if isinstance(v, list) else str(v) for k, v in entry.items()})

@@ -21,10 +21,11 @@ MOST = 400_000          # characters of data a page may carry for one figure
 def live(name, model, *, controls, x, y, alt, say, caption, start=None, limit=None, log=""):
     """A figure with sliders; prose refers to it by {glue:}`fig-name`.
 
-    model(x, **setting) -> array like x, or {curve: array}; nan where nothing is to be drawn, and the sentence says why. controls: {name: values}, or
-    {name: (label, values)}; x: (label, values); y: label, or (label, low, high); say(x, y, **setting) -> the sentence read
-    aloud when a slider moves; start: {name: value}, the first of each if left out; limit: (label, value of y), a line across;
-    log: "x", "y" or "xy". Raises ChapterError for a control that moves nothing, or a curve with no point in the frame.
+    model(x, **setting) -> array like x, or {curve: array}; nan where nothing is to be drawn, and the sentence says why.
+    controls: {name: values}, or {name: (label, values)}; x: (label, values); y: label, or (label, low, high).
+    say(x, y, **setting) -> the sentence read aloud when a control moves. start: {name: value}, the first of each if left out;
+    limit: (label, value of y), a line across; log: "x", "y" or "xy".
+    Raises ChapterError for a control that moves nothing, or a curve with no point in the frame.
     """
     where = claim("figure", name)
     said(where, name, alt, caption)

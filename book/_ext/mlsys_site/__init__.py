@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import nbformat
 from sphinx.errors import ExtensionError
 
-from . import downloads, student
+from . import contents, downloads, student
 
 BOOK = Path(__file__).resolve().parents[2]
 MATHJAX = BOOK / "_vendor" / "node_modules" / "mathjax"
@@ -24,6 +24,7 @@ MATHJAX_PARTS = ("tex-mml-chtml.js", "a11y", "input/tex", "output/chtml", "sre",
 def setup(app):
     for name, default in (("mlsys_hub", ""), ("mlsys_repository", ""), ("mlsys_branch", "main")):
         app.add_config_value(name, default, "html", [str])
+    contents.setup(app)
     app.add_config_value("mlsys_fingerprint", "", "env", [str])     # of the libraries that cells compute with
     app.connect("config-inited", leave_out_thebe)
     app.connect("config-inited", check_addresses)
