@@ -91,7 +91,7 @@ def run(spec, product, cases, *, boxed, wait=20.0):
         Path(folder).chmod(0o755)       # the box runs as another user
         report = compile_sketch(spec.sketch, spec.target, build=folder, files=files, boxed=boxed)
         used, answers, ended, last = {"flash": report.flash, "ram": report.ram}, [], "", []
-        most = (100_000_000 + 8 * (spec.cycles or 0)) * (len(cases) + 1)
+        most = 100_000_000 + 8 * (spec.cycles or 5_000_000) * (len(cases) + 1)
         with open_target(spec.target, report, boxed=boxed, cycles_max=most, output_max=4096 * (len(cases) + 16)) as target:
             link = _Counted(target.serial, timeout=wait, retries=0)
             for c in cases:
