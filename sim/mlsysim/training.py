@@ -175,13 +175,15 @@ def _whole(name, value):
 
 
 def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, interleave=1, zero=0, recompute="none",
-          sequence_parallel=False, flash=True, precision="bf16", overlap=True, launch="eager", run_tokens=None,
-          allow_infeasible=False):  # fmt: skip
+          sequence_parallel=False, flash=True, precision="bf16", overlap=True, overlap_experts=False, uneven=False,
+          launch="eager", run_tokens=None, allow_infeasible=False):  # fmt: skip
     """One step of training `batch` sequences of `tokens` tokens on a Cluster -> Training.
 
     on is a Cluster or (name of a node, number of devices, which may be fewer than it has). tp, pp, cp, ep: tensor,
     pipeline, context and expert parallelism; interleave is model chunks a stage, zero and recompute as in state_bytes and
-    activation_bytes. overlap: gradients travel while the backward pass of the last micro-batch runs. launch: "eager", where the
+    activation_bytes. overlap: gradients travel while the backward pass of the last micro-batch runs. overlap_experts:
+    tokens travel to and from experts while another micro-batch computes. uneven: stages may differ by a layer a chunk, and the
+    longest sets the pace. launch: "eager", where the
     host launches operators one by one, or a captured "graph". run_tokens: the whole run, for its time. In 8 bits only products
     with weights are: attention, the head and what lies between two operators keep 16.
 
@@ -196,8 +198,11 @@ def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, in
     tp, pp, cp, ep, interleave = (_whole(k, v) for k, v in
                                   dict(tp=tp, pp=pp, cp=cp, ep=ep, interleave=interleave).items())  # fmt: skip
     m.check_split(tp)
-    _divides("pp", pp, f"the layers of {m.title}", m.layers)
-    _divides("interleave", interleave, "the layers of a stage", m.layers // pp)
+    if not uneven or pp * interleave > m.layers:
+        _divides("pp", pp, f"the layers of {m.title}", m.layers)
+        _divides("interleave", interleave, "the layers of a stage", m.layers // pp)
+    longest = -(-m.layers // (pp * interleave)) * interleave  # layers of the stage that has most
+    part = longest / m.layers
     _divides("tp x pp x cp", tp * pp * cp, "the devices", gpus)
     dp = gpus // (tp * pp * cp)
     if ep > 1:
@@ -215,9 +220,9 @@ def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, in
 
     # Memory of the first stage, which holds the most micro-batches at a time.
     expert = m.feed_forward(m.expert_hidden) * m.experts * (m.layers - m.dense_layers) if m.experts else 0
-    share = (m.params - expert - m.embedding_params) / (tp * pp) + m.vocab * m.width / tp
+    share = (m.params - expert - m.embedding_params) / tp * part + m.vocab * m.width / tp
     held = state_bytes(share, dp=dp * cp, zero=zero)
-    of_experts = state_bytes(expert / (tp * pp * ep), dp=max(dp * cp // ep, 1), zero=zero)
+    of_experts = state_bytes(expert / (tp * ep) * part, dp=max(dp * cp // ep, 1), zero=zero)
     weights, gradients, optimizer = (a + b for a, b in zip(held, of_experts, strict=True))
     rows = tokens // cp
     kept = activation_bytes(m, micro_batch=micro_batch, tokens=rows, tp=tp, recompute=recompute,
@@ -225,7 +230,7 @@ def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, in
     in_flight = kept_by_first(pp, micro, schedule="interleaved" if interleave > 1 else "1f1b", interleave=interleave)
     working = activation_bytes(m, micro_batch=micro_batch, tokens=rows, tp=tp, flash=flash) if recompute == "full" else 0.0
     logits = 4.0 * micro_batch * rows * m.vocab / tp if pp == 1 else 0.0
-    activations = kept * (m.layers / pp) * in_flight + working + logits
+    activations = kept * longest * in_flight + working + logits
     memory = weights + gradients + optimizer + activations
     capacity = device.memory.value
     fits = require(memory <= capacity, allow_infeasible, f"a rank of {m.title} (tp={tp}, pp={pp}, dp={dp}, zero={zero}, "
@@ -234,7 +239,7 @@ def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, in
                    grow=lambda: total("memory of a rank", [
                        Term("weights", weights, "B", "2 B a parameter"), Term("gradients", gradients, "B", "2 B a parameter"),
                        Term("optimizer", optimizer, "B", "12 B a parameter: fp32 weights and two moments"),
-                       Term("activations", activations, "B", f"{recompute} recomputed, {m.layers // pp} layers"),
+                       Term("activations", activations, "B", f"{recompute} recomputed, {longest} layers"),
                    ], "B"))  # fmt: skip
 
     # Work of one micro-batch: the layers of a stage, and the embedding and head that the last one has besides.
@@ -252,24 +257,25 @@ def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, in
             return seconds + host if m.experts and not back else np.maximum(seconds, host)
 
         # Forward, every layer of experts asks the device how many tokens each of them gets, so that the host launches nothing ahead.
-        ahead, behind = work(layers) / pp, work(back_layers, back=True) / pp
+        ahead, behind = work(layers) * part, work(back_layers, back=True) * part
         again = {"none": 0.0, "selective": 0.0 if flash else 0.1 * ahead, "full": ahead}[recompute]
-        head = work(whole) + work(back_whole, back=True) - (ahead + behind) * pp
+        head = work(whole) + work(back_whole, back=True) - (ahead + behind) / part
         # tensor parallelism: two all-reduces a layer each way, and again when the layer is computed again
         each, count = m.reduced(batch=micro_batch, tokens=rows)
         near = links(on, tp, 1)
         start = constants(device.family).launch * launch  # a collective is a kernel too
         reduce = start + library_all_reduce(each * 2.0, tp, near.bandwidth, latency=near.latency) if tp > 1 else 0.0
-        tensor = reduce * count / pp * (3 if recompute == "full" else 2)
+        tensor = reduce * count * part * (3 if recompute == "full" else 2)
         # context parallelism: keys and values go round the ring while attention works on those that are here
         around = links(on, cp, tp)
         kv = 2 * 2.0 * micro_batch * rows * max(m.kv_heads // tp, 1) * m.head_dim
-        context = all_gather(kv * cp, cp, around.bandwidth, latency=around.latency) * m.layers / pp * 2 if cp > 1 else 0.0
+        context = all_gather(kv * cp, cp, around.bandwidth, latency=around.latency) * longest * 2 if cp > 1 else 0.0
         context = np.maximum(context - (ahead + behind) * 0.5, 0.0)
         # expert parallelism: tokens to their experts and back, each way
         far = links(on, ep, tp * cp, pattern="all-to-all")
         routed = 2.0 * micro_batch * rows * m.active * m.width / tp
-        experts = 4 * all_to_all(routed, ep, far.bandwidth, latency=far.latency) * moe / pp if ep > 1 else 0.0
+        experts = 4 * all_to_all(routed, ep, far.bandwidth, latency=far.latency) * moe * part if ep > 1 else 0.0
+        experts = np.maximum(experts - (ahead + behind + again), 0.0) if overlap_experts else experts
         # pipeline: activations to the next stage, gradients back; interleaved chunks send each time
         hop = links(on, pp, tp * cp * dp, pattern="halves")
         sent = 2.0 * micro_batch * rows * m.width / (tp if sequence_parallel or tp > 1 else 1)
@@ -279,12 +285,12 @@ def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, in
         bubble = (pp - 1) / interleave * one
         # data parallelism: gradients to all replicas and the sum, or new weights, back
         group = links(on, dp * cp, tp, ring=True)
-        size = 2.0 * (share + expert / (tp * pp * ep))
+        size = 2.0 * (share + expert / (tp * ep) * part)
         one_way = all_gather(size, dp * cp, group.bandwidth, latency=group.latency) if dp * cp > 1 else 0.0
         trips = {2: micro + 1, 3: 3 * micro}.get(zero, 2)  # split gradients are scattered, split weights gathered, each time
         beside = {2: micro * (behind + head), 3: steady}.get(zero, behind + head) if overlap else 0.0
         data = np.maximum(trips * one_way - beside, 0.0)
-        states = (share + expert / (tp * pp * ep)) / (dp * cp if zero else 1)
+        states = (share + expert / (tp * ep) * part) / (dp * cp if zero else 1)
         update = 30.0 * states / (device.bandwidth.value * constants(device.family).memory)
         return steady + bubble + data + update, dict(
             forward=micro * ahead, backward=micro * behind, recompute=micro * again, head=micro * head, tensor=micro * tensor,

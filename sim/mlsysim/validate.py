@@ -37,7 +37,8 @@ What misses, and why, as far as it is known:
   of 16 MiB between two nodes of AWS. Oracle's rows (NCCL 2.14) reach less of their cards.
 - Llama 3.1 405B on MI300X: vLLM of 2024 reaches less with 64 and more requests than the family's rows, a product and vLLM of 2025, say.
 - Qwen3-30B-A3B in FP8 on 16 H100 without dropped tokens: the release before, 25.09, prints twice the rate for the same layout with
-  dropped ones. Waiting for counts of tokens, padding, sorting and one kernel an expert explain half of the difference.
+  dropped ones. Waiting for counts of tokens, padding, sorting and one kernel an expert explain half of the difference; on B200 and
+  GB200, and for Qwen3-235B and DeepSeek-V3, they explain it.
 - MPT-30B at 8,192 tokens: published runs reach far less than those at 2,048 tokens; what FSDP waits for is not modelled."""
 
 

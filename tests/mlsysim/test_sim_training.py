@@ -203,6 +203,23 @@ def test_experts_cost_the_host_a_launch_each_and_their_tokens_copies():
     assert waits == approx(8 * 48 * 25e-6 * (4 * 16 + 12 + 23 / 2.5), rel=0.1)
 
 
+def test_stages_of_unequal_length_wait_for_the_longest():
+    given = dict(batch=64, tokens=2048, pp=8, zero=1, allow_infeasible=True)
+    even = train(replace(model("qwen3-235b-a22b"), layers=96), ("dgx-h100", 64), **given)
+    fewer = train("qwen3-235b-a22b", ("dgx-h100", 64), **given, uneven=True)
+    assert (fewer.seconds, fewer.memory) == approx((even.seconds, even.memory), rel=1e-3), "94 layers take what 96 do"
+    with pytest.raises(RangeError, match="pp: got 128"):
+        train("qwen3-235b-a22b", ("dgx-h100", 128), **given | {"pp": 128}, uneven=True)
+
+
+def test_tokens_on_their_way_to_experts_hide_behind_another_micro_batch():
+    given = dict(batch=64, tokens=4096, tp=1, pp=1, zero=1, precision="fp8", allow_infeasible=True)
+    waits, hides = (train("qwen3-30b-a3b", ("dgx-h100", 64), ep=32, overlap_experts=o, **given) for o in (False, True))
+    part = {t.name: t.value for t in waits.tree.parts}, {t.name: t.value for t in hides.tree.parts}
+    assert part[1]["experts"] == approx(max(part[0]["experts"] - part[0]["forward"] - part[0]["backward"], 0))
+    assert part[0]["experts"] > part[1]["experts"] and hides.seconds < waits.seconds
+
+
 def test_published_throughput_is_near():
     """Narayanan et al. 2021: GPT-3 on 1,024 A100, 300 billion tokens in 34 days; tolerance that of a model not told the efficiency."""
     run = train("megatron-175b", A100, batch=1536, tokens=2048, tp=8, pp=8, recompute="full", flash=False, precision="fp16", run_tokens=300e9,
