@@ -3,13 +3,16 @@
 Screenshots: build/artefacts/labs/.
 """
 
+import contextlib
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from playwright import sync_api as playwright
 
 from tests.jupyter import jupyterlab
+from tests.labs.lab import MLSYS, begin
 
 SHOTS = Path(__file__).parents[2] / "build" / "artefacts" / "labs"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
@@ -36,12 +39,13 @@ pytestmark = pytest.mark.browser
 @pytest.fixture
 def address(tmp_path):
     """A notebook with the panel of a lab -> its address."""
-    with jupyterlab(tmp_path, CELL.strip()) as at:
+    with jupyterlab(tmp_path, CELL.strip(), MLSYS_STUDENT="ada") as at:
         yield at
 
 
-def test_a_slider_is_moved_by_keyboard_and_the_picture_follows(address, chromium):
-    SHOTS.mkdir(parents=True, exist_ok=True)
+@contextlib.contextmanager
+def opened(address, chromium):
+    """The notebook in a browser that reaches this machine only -> (page, requests that went elsewhere)."""
     away = []
 
     def gate(route):
@@ -57,6 +61,14 @@ def test_a_slider_is_moved_by_keyboard_and_the_picture_follows(address, chromium
         page = context.new_page()
         page.goto(address)
         page.wait_for_selector("#jp-main-statusbar >> text=/Python 3.*Idle/", timeout=60_000)
+        yield page, away
+        context.close()
+        browser.close()
+
+
+def test_a_slider_is_moved_by_keyboard_and_the_picture_follows(address, chromium):
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    with opened(address, chromium) as (page, away):
         page.locator(".jp-Notebook .cm-content").first.click()
         page.keyboard.press("Shift+Enter")
         panel = page.locator(".jp-OutputArea-output .widget-vbox").first
@@ -79,6 +91,36 @@ def test_a_slider_is_moved_by_keyboard_and_the_picture_follows(address, chromium
         panel.locator("select").select_option(label="fixed")
         playwright.expect(said).to_contain_text("service fixed")
         page.keyboard.press("Tab")
-        context.close()
-        browser.close()
+    assert away == []
+
+
+def test_a_whole_lab_is_worked_through_by_keyboard_and_every_picture_has_its_text(address, chromium, tmp_path):
+    """Lab V1-08, solved: Shift-Enter through all cells, Tab from control to control, arrows to move them."""
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    a = MLSYS.find("labs/v1_08_training_gauntlet")
+    shutil.copytree(a.source_dir, tmp_path / "work" / "lab")
+    begin(a, tmp_path / "work" / "lab", "ada", "mobile")
+    with opened(address.replace("only.ipynb", f"lab/{a.notebook}.ipynb"), chromium) as (page, away):
+        page.locator(".jp-Notebook .jp-Cell").first.click()
+        page.keyboard.press("Escape")
+        page.keyboard.press("Control+Home")
+        for _ in range(a.notebook_path.read_text().count('"cell_type"')):
+            page.keyboard.press("Shift+Enter")
+        page.wait_for_selector("text=/stop: recorded;/")
+        panels = page.locator(".jp-OutputArea-output .widget-vbox")
+        playwright.expect(panels).to_have_count(2)
+        for n, before in enumerate(("batch 8, every 0", "batch 4, every 0")):
+            said, picture = panels.nth(n).locator("[role=status]"), panels.nth(n).locator("img")
+            playwright.expect(said).to_contain_text(before)
+            panels.nth(n).locator("[role=slider]").first.focus()
+            page.keyboard.press("End")
+            playwright.expect(said).to_contain_text("batch 64")
+            page.keyboard.press("Tab")  # what the slider reads
+            page.keyboard.press("Tab")  # the next slider
+            page.keyboard.press("ArrowRight")
+            playwright.expect(said).to_contain_text("every 1")
+            assert picture.get_attribute("alt") == said.inner_text()
+            page.screenshot(path=SHOTS / f"gauntlet{n}.png")
+        drawn = page.locator(".jp-OutputArea-output img:not([alt^='At '])").count()
+        assert drawn == page.locator(".jp-OutputArea-output pre", has_text="Figure: fp32").count() == 1
     assert away == []
