@@ -158,7 +158,7 @@ def test_a_whole_program_runs_without_undefined_behaviour(rng, tmp_path):
     if subprocess.run(["gcc", *native.SANITIZED, str(probe), "-o", str(tmp_path / "probe")], capture_output=True).returncode:
         pytest.skip("this gcc has no sanitizers: libasan and libubsan are missing")
     parts, calls, want = ['#include <stdio.h>\n#include "mlk.h"\n'], [], []
-    for i in range(60):
+    for i in range(40):
         layer = random_layer(rng, ["dense", "conv2d", "depthwise", "max_pool", "mean_pool"][i % 5])
         x = extreme(rng, (1, *layer.in_shape))
         model = QuantModel(name=f"case {i}", layers=(layer,))
