@@ -12,24 +12,12 @@ import tinytorch.autograd  # noqa: F401 -- gives tensors their backward
 from tinytorch import layers, optimizers
 from tinytorch.activations import relu
 from tinytorch.backend import backend
-from tinytorch.embeddings import Lookup
-from tinytorch.fused import CausalAttention, Conv2d, LayerNorm, Linear, MaxPool2d
+from tinytorch.fused import Conv2d, Linear, MaxPool2d
 from tinytorch.losses import cross_entropy
 from tinytorch.tensor import Tensor
+from tinytorch.transformers import GPT
 
 RNG = 20260801
-
-
-class Norm(layers.Module):
-    """LayerNorm with weights of its own."""
-
-    def __init__(self, width):
-        super().__init__()
-        self.weight = layers.Parameter(np.ones(width, np.float32))
-        self.bias = layers.Parameter(np.zeros(width, np.float32))
-
-    def forward(self, x):
-        return LayerNorm.apply(x, self.weight, self.bias)
 
 
 class Dense(layers.Linear):
@@ -41,32 +29,6 @@ class Dense(layers.Linear):
 
     def forward(self, x):
         return Linear.apply(x, self.weight, self.bias, activation=self.activation)
-
-
-class Table(layers.Module):
-    """An embedding."""
-
-    def __init__(self, rows, width):
-        super().__init__()
-        self.weight = layers.Parameter(np.zeros((rows, width), np.float32))
-
-    def forward(self, indices):
-        return Lookup.apply(self.weight, indices)
-
-
-class Block(layers.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)), as in GPT-2."""
-
-    def __init__(self, width, heads):
-        super().__init__()
-        self.heads = heads
-        self.norm1, self.norm2 = Norm(width), Norm(width)
-        self.qkv, self.out = Dense(width, 3 * width), Dense(width, width)
-        self.up, self.down = Dense(width, 4 * width, "gelu_tanh"), Dense(4 * width, width)
-
-    def forward(self, x):
-        x = x + self.out(CausalAttention.apply(self.qkv(self.norm1(x)), heads=self.heads))
-        return x + self.down(self.up(self.norm2(x)))
 
 
 class Conv(layers.Module):
@@ -81,24 +43,13 @@ class Conv(layers.Module):
         return Conv2d.apply(x, self.weight, self.bias, padding=1)
 
 
-class GPT(layers.Module):
-    def __init__(self, vocabulary, positions, width, heads, depth):
-        super().__init__()
-        self.tokens, self.places = Table(vocabulary, width), Table(positions, width)
-        self.blocks = layers.Sequential(*(Block(width, heads) for _ in range(depth)))
-        self.norm, self.head = Norm(width), layers.Linear(width, vocabulary, bias=False)
-
-    def forward(self, indices):
-        x = self.tokens(indices) + self.places(Tensor(np.arange(indices.shape[1])))
-        return self.head(self.norm(self.blocks(x))).reshape(-1, self.head.out_features)
-
-
 class TorchBlock(nn.Module):
     def __init__(self, width, heads):
         super().__init__()
         self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm1 = nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width)
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x):
@@ -213,11 +164,15 @@ def cnn():
 
 
 def gpt():
-    """4 layers of width 128 and 4 heads, 8 sequences of 128 tokens of 256."""
+    """The GPT of module 13: 4 layers of width 128 and 4 heads, 8 sequences of 128 tokens of 256."""
     rng = np.random.default_rng(RNG)
     x, labels = rng.integers(0, 256, (8, 128)), rng.integers(0, 256, 8 * 128)
-    sizes = dict(vocabulary=256, positions=128, width=128, heads=4, depth=4)
-    return contenders(lambda: GPT(**sizes), lambda: TorchGPT(**sizes), x, labels)
+
+    def ours():
+        model = GPT(256, 128, 4, 4, length=128, activation="gelu_tanh", tied=False)
+        return layers.Sequential(model, lambda logits: logits.reshape(-1, 256))
+
+    return contenders(ours, lambda: TorchGPT(vocabulary=256, positions=128, width=128, heads=4, depth=4), x, labels)
 
 
 def agree(steps, count=5, rel=1e-3):
