@@ -148,10 +148,11 @@ def begin(assignment, folder, student, track):
         predict.append(folder / predict.LOG, predict.genesis(course, assignment.id, student), tracks.ENTRY, track, "", "")
 
 
-def run_plain(assignment, folder, student, track, variant=None):
+def run_plain(assignment, folder, student, track, variant=None, change=lambda text: text, data=None):
     """Run the solved notebook as plain Python for a student on a track -> what it printed. `folder` is new.
 
-    variant: the parameters that the student has, instead of those that are theirs.
+    variant: the parameters that the student has, instead of those that are theirs. change(text) -> text of the notebook.
+    data: where the student's ledger is, if there is one already.
     """
     shutil.copytree(assignment.source_dir, folder)
     sidecar = folder / catalogue.SIDECAR
@@ -159,7 +160,9 @@ def run_plain(assignment, folder, student, track, variant=None):
     if variant is not None:
         sidecar.write_text(json.dumps(baked | {"variants": [variant]}))
     begin(assignment, folder, student, track)
-    env = os.environ | {"MPLBACKEND": "Agg", "MLSYS_STUDENT": student, "MLSYS_DATA": str(folder / "data")}
+    path = folder / f"{assignment.notebook}.ipynb"
+    path.write_text(change(path.read_text()))
+    env = os.environ | {"MPLBACKEND": "Agg", "MLSYS_STUDENT": student, "MLSYS_DATA": str(data or folder / "data")}
     done = subprocess.run([sys.executable, "-c", RUN, f"{assignment.notebook}.ipynb"], cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Warning" not in done.stderr, done.stderr

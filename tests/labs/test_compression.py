@@ -6,7 +6,7 @@ from pytest import approx
 
 from mlsysbook.labs.tracks import TRACKS
 from mlsysim import compress, units
-from tests.labs.slips import failing, loaded, separate
+from tests.labs.lab import failing, reference
 
 NAME = "labs/v1_10_compression"
 BESIDE = {"cloud": ("llama-3.1-8b", "h100", "fp16", {"tokens": 1, "context": 1024}), "edge": ("resnet-50", "jetson-orin-nano", "fp16", {}),
@@ -15,7 +15,7 @@ BESIDE = {"cloud": ("llama-3.1-8b", "h100", "fp16", {"tokens": 1, "context": 102
 
 @pytest.fixture(scope="module")
 def lab():
-    return loaded(NAME)
+    return reference(NAME)
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +69,6 @@ def test_accuracy_and_bytes_are_those_of_numpy_alone(lab, names):
             total += min(-(-codes.size * bits // 8), -(-kept * bits // 8) + -(-codes.size // 8)) + 4 * len(scale) + 4 * len(b)
         assert lab.key("right", v).value == approx((z.argmax(axis=1) == y).mean(), abs=1.5 / len(y))
         assert names["size"](names["sparse"](layers, share), bits) == total
-
-
-@pytest.mark.parametrize("name", ["stored", "right", "faster", "smallest"])
-def test_every_mistake_has_its_own_number_in_every_variant(lab, name):
-    separate(lab, name)
 
 
 def test_the_traps_are_there_on_every_track(lab):

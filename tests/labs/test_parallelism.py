@@ -6,7 +6,7 @@ from pytest import approx
 
 from mlsysbook.labs.tracks import TRACKS
 from mlsysim import model, train, units
-from tests.labs.slips import failing, loaded, separate
+from tests.labs.lab import failing, reference
 
 NAME = "labs/v2_05_parallelism"
 SEEDS = range(4)
@@ -14,7 +14,7 @@ SEEDS = range(4)
 
 @pytest.fixture(scope="module")
 def lab():
-    return loaded(NAME)
+    return reference(NAME)
 
 
 def test_keys_agree_with_the_formulas_written_out(lab):
@@ -26,11 +26,6 @@ def test_keys_agree_with_the_formulas_written_out(lab):
         most, m = units.parse(v["idle"])[0], int(lab.key("micro", v).value)
         assert (p - 1) / (m + p - 1) <= most + 1e-9 < (p - 1) / (m + p - 2)
         assert lab.key("idle_share", v).value == approx(7 / 15)
-
-
-@pytest.mark.parametrize("name", ["held", "micro", "exchange", "step"])
-def test_every_mistake_has_its_own_number_in_every_variant(lab, name):
-    separate(lab, name)
 
 
 def test_each_track_has_plans_that_different_limits_bind_by_a_clear_margin(lab):

@@ -3,9 +3,9 @@
 import pytest
 from pytest import approx
 
-from mlsysbook.labs.tracks import TRACKS
+from mlsysbook.labs.tracks import TRACKS, lot
 from mlsysim import device, model
-from tests.labs.lab import failing, reference
+from tests.labs.lab import MLSYS, failing, reference, run_plain
 
 BITS = {8: "int8", 16: "fp16", 32: "fp32"}
 
@@ -90,3 +90,12 @@ def test_each_track_has_variants_with_each_limit(lab):
     for track in TRACKS:
         found = {lab.ruling("first", v).binding for v in lab.pool if v["track"] == track}
         assert found == {"arithmetic", "memory traffic", "capacity"}
+
+
+def test_a_choice_made_in_the_portal_is_the_track_there_and_in_the_next_lab(tmp_path):
+    track = next(t for t in TRACKS if t != lot(MLSYS.id, "ada", TRACKS))
+    portal = tmp_path / "portal"
+    out = run_plain(MLSYS.find("labs/v1_00_portal"), portal, "ada", None, change=lambda s: s.replace(f'# choose(\\"{track}', f'choose(\\"{track}'))
+    assert f"track: {track}, in every lab" in out and f"Your track: {track}." in out
+    out = run_plain(MLSYS.find("labs/v1_08_training_gauntlet"), tmp_path / "next", "ada", None, data=portal / "data")
+    assert f"Your track: {track}." in out
