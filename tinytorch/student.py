@@ -149,9 +149,12 @@ def _swap(sources, modules=None):
 
 
 def _unload():
-    """Forget every module of the course and the names that tinytorch took from them -> the modules."""
+    """Forget every module of the course and the names that tinytorch took from them -> the modules.
+
+    fused goes with them: its operations take the tensors that there were when it was imported, and no others.
+    """
     found = {}
-    for name, taken in tinytorch._MODULES.items():
+    for name, taken in (tinytorch._MODULES | {"fused": ()}).items():
         if f"tinytorch.{name}" in sys.modules:
             found[f"tinytorch.{name}"] = sys.modules.pop(f"tinytorch.{name}")
         for attribute in (name, *taken):

@@ -221,3 +221,20 @@ def test_a_tensor_made_before_says_so_beside_one_made_after(work):
     old = tinytorch.Tensor(np.ones(2))
     with tinytorch.use(folder), pytest.raises(TypeError):
         tinytorch.Tensor([1.0, 2.0]) + old
+
+
+def test_operations_on_kernels_take_the_tensors_that_are_in_force(tmp_path):
+    solved(next(a for a in MODULES if name_of(a) == "data"), tmp_path / "work")
+    x = np.ones((2, 3), np.float32)
+
+    def through():
+        layers, embeddings, transformers = (import_module(f"tinytorch.{name}") for name in ("layers", "embeddings", "transformers"))
+        model = layers.Sequential(embeddings.Embedding(4, 8), transformers.Block(8, 2), transformers.RMSNorm(8), layers.Linear(8, 3))
+        y = model(tinytorch.Tensor([[0, 3]])) + layers.Linear(3, 3)(tinytorch.Tensor(x))
+        y.sum().backward()
+        assert isinstance(y, tinytorch.Tensor)
+
+    through()
+    with tinytorch.use(tmp_path / "work"):
+        through()
+    through()
