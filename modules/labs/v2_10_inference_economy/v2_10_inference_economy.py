@@ -599,7 +599,7 @@ def cases(rng):
     def made(tight, share, order, behaviour):
         net, on = str(rng.choice(["llama-3.1-8b", "mistral-7b", "llama-3.2-3b"])), str(rng.choice(["h100", "a100", "h200"]))
         load = {
-            "count": 40,
+            "count": 24,
             "prompt": int(rng.integers(200, 900)),
             "output": int(rng.integers(20, 60)),
             "seed": int(rng.integers(1000)),
