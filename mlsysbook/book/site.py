@@ -12,7 +12,7 @@ from ..errors import CatalogueError
 
 PATHS = ("student", "self_learner", "instructor", "contributor")
 REFERENCE = ("map", "glossary")
-_WIDTH, _ROW, _BOX = 150, 46, (128, 34)        # of the graph: a column, a row, a chapter; pixels
+_COLUMN, _ROW, _BOX = 172, 76, (156, 40)       # of the graph: a column, a row, a chapter; pixels
 
 
 def toc(course):
@@ -148,39 +148,38 @@ def prerequisites(course, volume):
 
 
 def graph(course, volume):
-    """The chapters of a volume as a drawing: a column for each depth, an arrow from each prerequisite. SVG in the page's colours."""
+    """The chapters of a volume as a drawing: a row for each depth, an arrow from each prerequisite. SVG in the page's colours."""
     chapters = [c for c in course.chapters if c.volume == volume]
     depth, rows, at = {}, {}, {}
     for c in chapters:
         depth[c.number] = 1 + max((depth[n] for n in c.requires if n in depth), default=-1)
-        row = rows.setdefault(depth[c.number], [])
-        row.append(c.number)
-    tall = max(map(len, rows.values()))
-    for column, numbers in rows.items():
+        rows.setdefault(depth[c.number], []).append(c.number)
+    widest = max(map(len, rows.values()))
+    for level, numbers in rows.items():
         for i, n in enumerate(numbers):
-            at[n] = (column * _WIDTH + 8, 8 + _ROW * (i + (tall - len(numbers)) / 2))
-    wide, high = _WIDTH * len(rows), _ROW * tall + 16
-    parts = [f'<svg viewBox="0 0 {wide} {high:.0f}" role="img" aria-label="Prerequisites of volume {"I" * volume}: {len(chapters)} '
-             f'chapters in {len(rows)} columns, with an arrow from each chapter to those that build on it. The list below says the same." '
-             f'style="width:100%;max-width:{wide}px" font-family="sans-serif">']  # fmt: skip
+            at[n] = (8 + _COLUMN * (i + (widest - len(numbers)) / 2), 8 + _ROW * level)
+    wide, high = _COLUMN * widest + 4, _ROW * len(rows)
+    parts = [f'<svg viewBox="0 0 {wide} {high}" role="img" aria-label="Prerequisites of volume {"I" * volume}: {len(chapters)} chapters '
+             f'in {len(rows)} rows, with an arrow from each chapter to those below that build on it. The list below says the same." '
+             f'style="width:100%;max-width:{wide}px" font-family="sans-serif">'
+             f'<defs><marker id="after-{volume}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+             '<path d="M0 0L8 4L0 8z" fill="currentColor"/></marker></defs>']  # fmt: skip
     for c in chapters:
         x, y = at[c.number]
         for n in c.requires:
             if n in at:
-                x0, y0 = at[n][0] + _BOX[0], at[n][1] + _BOX[1] / 2
-                middle = (x0 + x) / 2
-                y1 = y + _BOX[1] / 2
-                parts.append(f'<path d="M{x0:.0f} {y0:.0f}C{middle:.0f} {y0:.0f} {middle:.0f} {y1:.0f} {x:.0f} {y1:.0f}" fill="none" '
-                             'stroke="currentColor" stroke-opacity="0.45"/>')
+                x0, y0, x1 = at[n][0] + _BOX[0] / 2, at[n][1] + _BOX[1], x + _BOX[0] / 2
+                parts.append(f'<path class="edge" d="M{x0:.0f} {y0}C{x0:.0f} {y0 + 24} {x1:.0f} {y - 24} {x1:.0f} {y}" fill="none" '
+                             f'stroke="currentColor" stroke-opacity="0.55" marker-end="url(#after-{volume})"/>')
     for c in chapters:
         x, y = at[c.number]
         words = c.title.split()
-        lines = [c.title] if len(c.title) <= 19 else [" ".join(words[:-1]), words[-1]]
+        lines = [f"{int(c.number[3:])} {c.title}"] if len(c.title) <= 17 else [f"{int(c.number[3:])} {' '.join(words[:-1])}", words[-1]]
         dash = ' stroke-dasharray="4 3"' if is_outline(course, c) else ""
-        parts.append(f'<rect x="{x:.0f}" y="{y:.0f}" width="{_BOX[0]}" height="{_BOX[1]}" rx="4" fill="#2f7fc4" fill-opacity="0.12" '
-                     f'stroke="currentColor"{dash}/>')
+        parts.append(f'<rect x="{x:.0f}" y="{y}" width="{_BOX[0]}" height="{_BOX[1]}" rx="4" stroke="currentColor"{dash} '
+                     'style="fill:var(--pst-color-surface, Canvas)"/>')
         for i, line in enumerate(lines):
-            text, base = f"{int(c.number[3:])} {line}" if i == 0 else line, y + 21 + 12 * i - 6 * (len(lines) - 1)
-            parts.append(f'<text x="{x + _BOX[0] / 2:.0f}" y="{base:.0f}" text-anchor="middle" font-size="10.5" fill="currentColor">'
-                         f"{escape(text)}</text>")
+            base = y + _BOX[1] / 2 + 4.5 + 15 * i - 7.5 * (len(lines) - 1)
+            parts.append(f'<text x="{x + _BOX[0] / 2:.0f}" y="{base:.0f}" text-anchor="middle" font-size="13" fill="currentColor">'
+                         f"{escape(line)}</text>")
     return "".join([*parts, "</svg>"])
