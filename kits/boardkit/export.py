@@ -33,7 +33,8 @@ def array(name, values, ctype):
 def _record(prefix, i, layer, zero):
     pointers = [f"{prefix}_{part}{i}" if layer.weight is not None else "0" for part in "wbms"]
     top, _, left, _ = layer.padding
-    numbers = [*layer.in_shape, *layer.out_shape, *layer.kernel, *layer.stride, top, left, int(layer.per_channel)]
+    shape = (1, 1, prod(layer.in_shape)) if layer.kind == "dense" else layer.in_shape  # a dense layer sees a vector
+    numbers = [*shape, *layer.out_shape, *layer.kernel, *layer.stride, top, left, int(layer.per_channel)]
     fields = ", ".join(map(str, [*pointers, *numbers, zero, layer.output.zero, layer.low, layer.high]))
     return f"static const mlk_layer {prefix}_l{i} MLK_ROM = {{{fields}}};\n"
 

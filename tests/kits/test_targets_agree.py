@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from boardkit import dsp, kmeans
+from boardkit import quantize as q
 from boardkit.export import header
 from boardkit.protocol import Link
 from boardkit.quantize import INT32, QuantLayer, QuantModel, Scale, requantize
@@ -71,3 +72,19 @@ def test_c_on_a_target_is_numpy_to_the_bit(url, fast):
             sound = rng.choice([-32768, 32767], 64) if loud else rng.integers(-9000, 9000, 64)
             got = np.frombuffer(link.call("M", sound.astype("<i2").tobytes()), dtype=np.int8)
             np.testing.assert_array_equal(got, FRONT.features(FRONT.bands_of(sound.astype(np.int16)), SCALE, OFFSET))
+
+
+@pytest.mark.parametrize("url", ["simavr:atmega2560", "qemu:cortex-m55"])
+def test_a_network_of_many_layers_shares_one_arena_and_takes_long_frames(url, rng):
+    need(url)
+    layers = [q.conv2d(rng.normal(size=(6, 10, 1, 5)), rng.normal(size=6), (1, 2), 0, relu=True), q.max_pool((1, 2)),
+              q.depthwise(rng.normal(size=(6, 1, 1, 3)), None, 1, (0, 1), relu=True), q.mean_pool((1, 3)),
+              q.dense(rng.normal(size=(5, 24))), q.softmax()]  # fmt: skip
+    x = rng.normal(size=(50, 1, 61, 10))
+    model = q.quantize(layers, x, name="many")
+    report = compile_sketch("serve", url, files={"model.h": header(model)}, defines={"MLK_FAST": 1})
+    xs = model.input.quantize(x[:4])
+    with open_target(url, firmware=report) as target:
+        link = Link(target.serial)
+        assert link.check(model).inputs == 610
+        np.testing.assert_array_equal(link.stream(xs)[0], model.run(xs))
