@@ -53,11 +53,11 @@ def multiply_q15(a, b):
 
 def fft(re, im):
     """FFT along the last axis of int16 real and imaginary parts, divided by its size -> (re, im) int16. As mlk_fft."""
-    re, im = np.broadcast_arrays(_int16("re", re), _int16("im", im))
+    re, im = np.broadcast_arrays(*(_int16(name, v).astype(np.int32) for name, v in (("re", re), ("im", im))))  # as in C, 32 bits do
     size = re.shape[-1]
     _power_of_two(size)
     order = np.array([int(f"{i:0{size.bit_length() - 1}b}"[::-1], 2) for i in range(size)])
-    re, im, table = re[..., order], im[..., order], twiddles(size).astype(np.int64)
+    re, im, table = re[..., order], im[..., order], twiddles(size).astype(np.int32)
     half = 1
     while half < size:
         c, s = table[:: size // 2 // half][:half].T
@@ -146,13 +146,17 @@ class LogMel:
 
     def bands_of(self, frames):
         """int16 (..., size) -> int16 (..., bands) of 256 log2, exactly as mlk_log_mel."""
-        windowed = multiply_q15(_int16("frames", frames), hann(self.size)).astype(np.int16)
-        re, im = fft(windowed, np.zeros((), dtype=np.int16))
-        power = re.astype(np.int64) ** 2 + im.astype(np.int64) ** 2
+        frames = _int16("frames", frames)
+        rows = frames.reshape(-1, self.size)
         first, count, weights = (v.astype(np.int64) for v in self.filters)
-        ends = np.cumsum(count)
-        sums = [(power[..., f : f + n] * weights[e - n : e]).sum(axis=-1) for f, n, e in zip(first, count, ends, strict=True)]
-        return log2(np.stack(sums, axis=-1)).astype(np.int16)
+        ends, logs = np.cumsum(count), np.empty((len(rows), self.bands), dtype=np.int16)
+        for at in range(0, len(rows), 256):  # a block stays in the cache
+            windowed = multiply_q15(rows[at : at + 256], hann(self.size)).astype(np.int16)
+            re, im = fft(windowed, np.zeros((), dtype=np.int16))
+            power = re.astype(np.int64) ** 2 + im.astype(np.int64) ** 2
+            sums = [power[:, f : f + n] @ weights[e - n : e] for f, n, e in zip(first, count, ends, strict=True)]
+            logs[at : at + 256] = log2(np.stack(sums, axis=-1))
+        return logs.reshape(*frames.shape[:-1], self.bands)
 
     def __call__(self, sound):
         """int16 (..., samples) -> int16 (..., frames, bands)."""
