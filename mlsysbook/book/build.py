@@ -98,8 +98,8 @@ def sphinx(source, work, variant, builder, target, libraries, progress):
     status, log = _run([sys.executable, "-m", "mlsysbook.book.engine", json.dumps(options)], environment, progress)
     found = problems(log, source)
     if status or found:
-        last = " ".join(_COLOUR.sub("", log).split()) or f"status {status}"
-        raise BookError("\n".join(found) or f"book: Sphinx stopped: {last.removeprefix('Extension error: ')[-500:]}")
+        last = " ".join(_COLOUR.sub("", log).split()).rpartition("Extension error")[2].removeprefix(": ")
+        raise BookError("\n".join(found) or f"book: Sphinx stopped: {last[-500:] or f'status {status}'}")
     shutil.rmtree(target, ignore_errors=True)
     new.rename(target)
     running.unlink()

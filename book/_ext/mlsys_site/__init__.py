@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 
 import nbformat
+from docutils import nodes
 from sphinx.errors import ExtensionError
 
 from . import contents, downloads, student
@@ -30,6 +31,7 @@ def setup(app):
     app.connect("config-inited", check_addresses)
     app.connect("builder-inited", copy_mathjax)
     app.connect("source-read", leave_out_solutions)
+    app.connect("doctree-read", name_once)
     app.connect("html-page-context", finish_page, priority=900)     # after the theme
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -73,6 +75,12 @@ def copy_mathjax(app):
 def leave_out_solutions(app, docname, source):
     if app.tags.has("student"):
         source[0] = student.without_solutions(source[0])
+
+
+def name_once(app, doctree):
+    """sphinx-exercise calls the body of every exercise and of every solution alike; a page must not use a name twice."""
+    for number, section in enumerate(doctree.findall(nodes.section)):
+        section["ids"] = [f"{i}-{number}" if i in ("exercise-content", "solution-content") else i for i in section["ids"]]
 
 
 def finish_page(app, pagename, templatename, context, doctree):
