@@ -16,6 +16,9 @@ _PUBLIC = {
     "compile_sketch": "toolchain", "find_toolchain": "toolchain", "CompileReport": "toolchain",
     "open_target": "targets",
     "symbols": "elf", "memory": "elf",
+    "QuantModel": "quantize", "QuantizeError": "quantize", "write_header": "export", "plan_model": "arena", "Link": "protocol",
+    "LogMel": "dsp",
+    "memory_map": "panels", "against_prediction": "panels", "LivePlot": "panels",
 }
 __all__ = sorted(_PUBLIC)
 

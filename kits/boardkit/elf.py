@@ -4,6 +4,7 @@ A program from a student's text may be any bytes at all, so nothing here trusts 
 Source: Tool Interface Standard, ELF specification 1.2; System V ABI, ELF-64.
 """
 
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,23 @@ def symbols(path):
             if place:
                 found.add(Symbol(_text(strings, name), size, place, value))
     return sorted(found, key=lambda s: (-s.size, s.address, s.name))
+
+
+def plain(name):
+    """A symbol's name without C++'s decoration, types of arguments left out: _ZN5Print5writeEh is Print::write."""
+    head = re.match(r"_ZT([VSI])|_ZN?K?L?", name)
+    if head is None:
+        return name
+    parts, at = [], head.end()
+    if head[1] and name[at:at + 1] == "N":
+        at += 1
+    while (size := re.match(r"[LK]?(\d+)", name[at:])) is not None:
+        at += size.end()
+        parts.append(name[at:at + int(size[1])])
+        at += int(size[1])
+        if "N" not in head[0]:
+            break
+    return "::".join(parts) + (" (table)" if head[1] else "") if parts else name
 
 
 def memory(path):

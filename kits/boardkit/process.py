@@ -97,7 +97,10 @@ def end(process):
     """End a process that started() or the like made, with everything that it started."""
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)
+            else:                       # Windows
+                process.kill()
     process.wait()
 
 

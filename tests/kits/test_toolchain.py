@@ -87,6 +87,14 @@ def test_no_toolchain_at_all_says_how_to_install_each(monkeypatch, tmp_path):
         compile_sketch("echo", QUICK)
 
 
+@pytest.mark.parametrize(("name", "said"), [
+    ("_ZN5Print5writeEPKhj", "Print::write"), ("_ZL3putm", "put"), ("main", "main"), ("_ZTV14HardwareSerial", "HardwareSerial (table)"),
+    ("_ZNK6String6lengthEv", "String::length"), ("_ZL14port_overflows", "port_overflows"), ("_Z", "_Z"),
+])
+def test_names_of_cpp_are_shown_as_they_were_written(name, said):
+    assert elf.plain(name) == said
+
+
 def test_elf_files_that_are_none_or_cut_off_are_refused(tmp_path):
     need(QUICK)
     whole = compile_sketch("echo", QUICK).elf.read_bytes()
