@@ -12,7 +12,8 @@
 # **How to work.** Twice you bet before you look. Three functions are yours, each followed by a check with worked
 # examples; hidden cases, on other models and machines, are run when the lab is graded. Four answers use numbers of your
 # own. A decision and a few sentences close it. The panels have sliders; without a mouse, Tab reaches them and the arrow
-# keys move them. Each panel says in one sentence what its figure shows. Allow fifty-five minutes.
+# keys move them. Each panel says in one sentence what its figure shows. Times are MLSys·im's; for phones and
+# microcontrollers they rest on declared constants, good for comparing, not for ten per cent. Allow fifty-five minutes.
 
 # %%
 from dataclasses import replace

@@ -12,7 +12,8 @@
 # **How to work.** Twice you bet before you look. Three functions are yours, each followed by a check with worked
 # examples; hidden cases, on other models and devices, are run when the lab is graded. Four answers use numbers of your
 # own. A decision and a few sentences close it. The panels have sliders; without a mouse, Tab reaches them and the arrow
-# keys move them. Each panel says in one sentence what its figure shows. Allow fifty-five minutes.
+# keys move them. Each panel says in one sentence what its figure shows. Times are MLSys·im's; for phones and
+# microcontrollers they rest on declared constants, good for comparing, not for ten per cent. Allow fifty-five minutes.
 
 # %%
 from functools import lru_cache
@@ -364,8 +365,9 @@ for b, rate, step, cost in zip(some, batches.rate, batches.tpot, million_tokens(
 
 # %% [markdown]
 # The first requests that join are nearly free as long as a step waits for the memory. Then arithmetic takes as long as
-# the reading did, and from there a step grows with the batch: a token gets no cheaper, only slower. On a processor whose
-# memory is quick for its arithmetic that point is at the first request.
+# the reading did, and from there a step grows with the batch: a token gets no cheaper, only slower. On a microcontroller
+# the memory is quick for the arithmetic, so that a step grows from the second request on. What is shared there is less:
+# several rows fill the units of a product better than one row does.
 #
 # ### Your machine
 # Somebody bought a machine for `mine["paid"]`. In use it draws `mine["draws"]`, at `mine["electricity"]`, and puts out
