@@ -10,6 +10,7 @@ import tinytorch as tt
 from boardkit import data
 from boardkit.errors import ProtocolError
 from boardkit.export import header
+from boardkit.measure import measure, table
 from boardkit.protocol import Link
 from boardkit.quantize import quantize
 from boardkit.targets import open_target
@@ -97,11 +98,16 @@ def test_a_board_that_runs_another_network_and_one_that_is_sent_nonsense_say_so(
         np.testing.assert_array_equal(link.infer(model.input.quantize(x[0])).outputs, model.run(model.input.quantize(x[:1]))[0])
 
 
-@pytest.mark.parametrize("url", ["qemu:cortex-m4", "qemu-user:aarch64"])
-def test_the_same_sketch_serves_on_other_processors(url):
+def test_one_network_on_three_processors_side_by_side():
     model, x, *_ = trained()
-    xs = model.input.quantize(x[:5])
-    with open_target(url, firmware=built(url, True)) as target:
-        outputs, ticks = Link(target.serial).stream(xs)
-    np.testing.assert_array_equal(outputs, model.run(xs))
-    assert (ticks > 0).all()
+    urls = ["qemu:cortex-m4", "qemu:cortex-m55", "qemu-user:aarch64"]
+    for url in urls:
+        need(url)
+    rows = [measure(model, model.input.quantize(x[:5]), url, fast=True) for url in urls]
+    assert all(row.exact and (row.counts > 0).all() for row in rows)
+    assert [row.kind for row in rows] == ["instructions", "instructions", "host time"] and 5 < rows[0].per_mac < 12
+    wrong = header(model).replace(f"0x{model.digest[:8]}", "0x00000000")
+    with pytest.raises(ProtocolError, match="wanted motion"):
+        measure(model, model.input.quantize(x[:1]), "qemu:cortex-m4", text=wrong)
+    text = table(rows)
+    assert len(text.splitlines()) == 4 and text.count("exact") == 3 and "outputs exact" in str(rows[0])
