@@ -75,6 +75,7 @@ def run(spec, product, cases, *, boxed, wait=20.0):
     import tempfile
     from pathlib import Path
 
+    from boardkit.elf import memory
     from boardkit.protocol import Link
     from boardkit.targets import open_target
     from boardkit.toolchain import compile_sketch
@@ -90,7 +91,8 @@ def run(spec, product, cases, *, boxed, wait=20.0):
     with tempfile.TemporaryDirectory(prefix="mlsys-firmware-") as folder:
         Path(folder).chmod(0o755)       # the box runs as another user
         report = compile_sketch(spec.sketch, spec.target, build=folder, files=files, boxed=boxed)
-        used, answers, ended, last = {"flash": report.flash, "ram": report.ram}, [], "", []
+        size = memory(report.elf)       # the Arduino tools look for sections by name, and a program can name its own
+        used, answers, ended, last = {"flash": max(report.flash, size.flash), "ram": max(report.ram, size.ram)}, [], "", []
         most = 100_000_000 + 8 * (spec.cycles or 5_000_000) * (len(cases) + 1)
         with open_target(spec.target, report, boxed=boxed, cycles_max=most, output_max=4096 * (len(cases) + 16)) as target:
             link = _Counted(target.serial, timeout=wait, retries=0)

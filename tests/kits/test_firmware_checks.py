@@ -99,6 +99,13 @@ def test_a_program_that_is_right_and_too_slow_loses_that_behaviour_alone(grade):
     assert item["score"] == pytest.approx(8 * 5 / 6, abs=0.01)
 
 
+def test_constants_in_a_section_that_the_tools_do_not_know_are_counted(grade):
+    hidden = ('__asm(".pushsection .sneaky,\\"ax\\",@progbits\\nsneaky: .fill 9000,1,7\\n.popsection\\n"\n'
+              '"ldi r24, lo8(sneaky)" ::: "r24");\n')
+    item, _ = grade(change=lambda text: text.replace(BODY, f"return r\"\"\"{hidden}for (uint8_t o"))
+    assert [b for b, ok in item["behaviours"].items() if not ok] == ["at most 8,000 B of flash"], item
+
+
 def test_saturation_that_is_missing_is_named(grade):
     item, _ = grade(M4, lambda text: text.replace("sum < -128 ? -128 : sum > 127 ? 127 : sum", "sum"))
     assert 0 < item["score"] < 8 and "saturates at both ends" in item["note"]
