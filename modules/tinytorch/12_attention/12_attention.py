@@ -459,8 +459,8 @@ word = np.zeros((6, 6))
 word[np.arange(6), [sorted(set(words)).index(w) for w in words]] = 4
 place = 5 * np.eye(6)
 before = place[[0, 0, 1, 2, 3, 4]]
-query, key = Tensor(np.stack([word, before, 0 * place])[None]), Tensor(np.stack([word, place, place])[None])
-weights = attention_weights(query, key, causal=True).numpy()[0]
+queries, keys = Tensor(np.stack([word, before, 0 * place])[None]), Tensor(np.stack([word, place, place])[None])
+weights = attention_weights(queries, keys, causal=True).numpy()[0]
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained", sharey=True)
 for axis, head, title in zip(axes, weights, ("the same word", "the position before", "everything"), strict=True):
     image = axis.imshow(head, vmin=0, vmax=1, cmap="Blues")
@@ -468,6 +468,35 @@ for axis, head, title in zip(axes, weights, ("the same word", "the position befo
     print(f"{title:20} last query:", " ".join(f"{word} {w:.2f}" for word, w in zip(words, head[-1], strict=True)))
 figure.colorbar(image, ax=axes, label="weight")
 plt.show()
+
+# %% [markdown]
+# The same heads under your hands: make the scores larger or smaller, as if √D were another number, and take the mask away.
+# Without widgets the panel is a picture; assigned to a name, `panel.at(sharpness=0.2)` asks for another.
+
+# %% show
+from mlsysbook import explore, pick, slider
+
+HEADS = ("the same word", "the position before", "everything")
+
+
+def looked(head, sharpness, causal):
+    h = HEADS.index(head)
+    return attention_weights(queries[:, h:h + 1] * sharpness, keys[:, h:h + 1], causal=causal == "yes").numpy()[0, 0]
+
+
+def heat_map(axes, weights, settings):
+    axes.imshow(weights, vmin=0, vmax=1, cmap="Blues")
+    axes.set(xticks=range(6), yticks=range(6), xticklabels=words, yticklabels=words, xlabel="key", ylabel="query", title=settings["head"])
+    for (i, j), w in np.ndenumerate(weights):
+        axes.annotate(f"{w:.2f}", (j, i), ha="center", va="center", color="white" if w > 0.5 else "black", fontsize=7)
+
+
+def last_query(weights, settings):
+    return "the last query gives " + ", ".join(f"{word} {w:.2f}" for word, w in zip(words, weights[-1], strict=True))
+
+
+explore(looked, {"head": pick(*HEADS), "sharpness": slider(0.05, 5.0, start=1.0, log=True), "causal": pick("yes", "no")},
+        draw=heat_map, say=last_query)
 
 # %% [markdown]
 # ## 4. The layer

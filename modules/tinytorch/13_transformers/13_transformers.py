@@ -1112,17 +1112,29 @@ def train(model, steps, seed=0, rate=4e-3):
 kinds = {"as GPT-2": {}, "as Llama": {"positions": "rotary", "norm": "rms", "activation": "swiglu", "bias": False, "kv_heads": 2},
          "no positions": {"positions": "none"}}
 models, courses = {}, {}
-for name, options in kinds.items():
-    models[name] = GPT(128, 48, 2, 4, length=64, rng=np.random.default_rng(0), **options)
-    courses[name] = train(models[name], 160)
+
+
+def study(name, model=None):
+    """Make a model of this kind, train it, and say what it has learned."""
+    models[name] = model or GPT(128, 48, 2, 4, length=64, rng=np.random.default_rng(0), **kinds[name])
+    courses[name] = train(models[name], 120)
     parameters = sum(p.numel() for p in models[name].parameters())
-    print(f"{name:13} {parameters:7,} parameters, loss {courses[name][0]:.2f} -> {np.mean(courses[name][-10:]):.2f}, "
+    print(f"{name}: {parameters:,} parameters, loss {courses[name][0]:.2f} -> {np.mean(courses[name][-10:]):.2f}, "
           f"perplexity {perplexity(courses[name][-10:], [256] * 10):.2f}")
-print(f"ln 128 = {math.log(128):.2f}\n")
+
+
+print(f"ln 128 = {math.log(128):.2f}")
+study("as GPT-2")
+
+# %% show
+study("as Llama")
+
+# %% show
+study("no positions")
 start = np.frombuffer(b"And as in", np.uint8)[None].astype("int64")
 for temperature in (0, 1.0):
     text = generate(models["as Llama"], start, 60, temperature, rng=np.random.default_rng(3))
-    print(f"temperature {temperature}:", repr(bytes(text.numpy()[0].astype("uint8")).decode()))
+    print(f"as Llama, temperature {temperature}:", repr(bytes(text.numpy()[0].astype("uint8")).decode()))
 
 # %% [markdown]
 # Which of the three does not know positions? The loss of the third is close to that of the first. Now the probes, on
@@ -1146,8 +1158,9 @@ class Shifted(MultiHeadAttention):
 wrong = GPT(128, 48, 2, 4, length=64, rng=np.random.default_rng(0))
 for block in wrong.blocks:
     block.attention = Shifted(48, 4, rng=np.random.default_rng(1))
-courses["shifted mask"] = train(wrong, 160)
-models["shifted mask"] = wrong
+study("shifted mask", wrong)
+
+# %% show
 ids = data[None, 100:132]
 print("model          loss   causality leak   position sensitivity   entropy of heads, first block, in nats")
 for name, model in models.items():
@@ -1167,6 +1180,37 @@ axes[1].set(title="GPT-2's second block, mean of its heads", xticks=range(32), y
 axes[1].tick_params(labelsize=7)
 figure.colorbar(image, ax=axes[1], label="weight")
 plt.show()
+
+# %% [markdown]
+# Look into the heads yourself. The framed row is the query; its sentence names the keys that it looks at most.
+
+# %% show
+from mlsysbook import explore, pick, slider
+
+maps = {name: models[name].attention_maps(ids) for name in kinds}
+
+
+def heads_of(model, block, head, query):
+    return maps[model][block - 1][0, head - 1]
+
+
+def heat_map(axes, weights, settings):
+    axes.imshow(weights, cmap="Blues", vmin=0)
+    axes.add_patch(plt.Rectangle((-0.5, settings["query"] - 0.5), len(weights), 1, fill=False, edgecolor="black"))
+    axes.set(xticks=range(32), yticks=range(32), xticklabels=letters, yticklabels=letters, xlabel="key", ylabel="query",
+             title=f"{settings['model']}, block {settings['block']}, head {settings['head']}")
+    axes.tick_params(labelsize=5)
+
+
+def looks_at(weights, settings):
+    row = weights[settings["query"]]
+    most = ", ".join(f"{letters[k]!r} {settings['query'] - k} back with {row[k]:.2f}" for k in np.argsort(-row)[:3])
+    entropy = attention_entropy(row[None, None, None])[0]
+    return f"from {letters[settings['query']]!r} at {settings['query']} it looks at {most}; entropy {entropy:.2f} nats"
+
+
+explore(heads_of, {"model": pick(*kinds), "block": pick(1, 2), "head": pick(1, 2, 3, 4), "query": slider(0, 31, start=31, steps=31)},
+        draw=heat_map, say=looks_at)
 
 # %% [markdown]
 # The shifted mask has by far the best loss, leaks, and writes nonsense. The model without positions is not entirely blind to
