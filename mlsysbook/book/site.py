@@ -117,6 +117,30 @@ def questions(root):
     return found
 
 
+def key_terms(course):
+    """[(term, meaning, chapter)] from the tables "Key terms", sorted. Raises CatalogueError for a term with two meanings."""
+    found = {}
+    for c in course.chapters:
+        path = course.root / "book" / f"{c.file}.md"
+        table = path.read_text(encoding="utf-8").partition("\n## Key terms\n")[2].partition("\n## ")[0] if path.is_file() else ""
+        for term, meaning in re.findall(r"^\| *([^|]+?) *\| *([^|]+?) *\|$", table, re.M):
+            if term == "term" or set(term) <= {"-", ":"}:
+                continue
+            if term.lower() in found:
+                other = found[term.lower()][2].number
+                raise CatalogueError(f"book/{c.file}.md: key term {term!r} is defined in {other} as well; define it once")
+            found[term.lower()] = (term, meaning, c)
+    return [found[key] for key in sorted(found)]
+
+
+def glossary(course):
+    """All key terms as a glossary, which {term} leads to from any page."""
+    lines = ["```{glossary}"]
+    for term, meaning, c in key_terms(course):
+        lines += [term, f"  {meaning[0].upper()}{meaning[1:]}. {_doc(c)}", ""]
+    return "\n".join([*lines, "```"])
+
+
 def course_map(course, volume):
     """Table of a volume: week by week what is read, explored, built, deployed and practised."""
     labs, modules = {x.number: x for x in course.labs}, {m.number: m for m in course.modules}

@@ -32,14 +32,20 @@ def build(names: Annotated[list[str] | None, typer.Argument(help="Assignments, s
 
 
 @app.command()
-def new(kind: Annotated[str, typer.Argument(help="module, lab or drill")],
-        name: Annotated[str, typer.Argument(help="folder name, such as 02_activations, v1_03_constraint or kv_cache")],
+def new(kind: Annotated[str, typer.Argument(help="module, lab, drill or chapter")],
+        name: Annotated[str, typer.Argument(help="folder name, such as 02_activations, v1_03_constraint or kv_cache; V1-03 for a chapter")],
         title: Annotated[str, typer.Option(help="Title shown to students")] = ""):
-    """Start a new module, lab or drill: a source that builds, and its entry in course.yml."""
+    """Start a new module, lab or drill: a source that builds, and its entry in course.yml; or a chapter from its outline."""
     from .. import catalogue
     from ..build.scaffold import scaffold
 
     course = catalogue.load()
+    if kind == "chapter":
+        from ..book.new import start
+
+        path = start(course, name).relative_to(course.root)
+        Console().print(f"wrote {path} from its outline; `mlsys lint {path}` lists what it lacks", highlight=False, soft_wrap=True)
+        return
     path = scaffold(course, kind, name, title)
     full = f"{path.parent.parent.name}/{name}"
     Console().print(f"wrote {path.relative_to(course.root)} and its entry in course.yml; `mlsys build {full}` builds it",

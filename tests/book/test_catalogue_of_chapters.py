@@ -145,3 +145,19 @@ def test_contents_are_written_by_one_command(tmp_path, monkeypatch):
     assert CliRunner().invoke(app, ["contents", "--check"]).exit_code == 1 and toc.read_text() == "root: index\n"
     assert CliRunner().invoke(app, ["contents"]).exit_code == 0 and toc.read_text() == good
     assert CliRunner().invoke(app, ["contents", "--check"]).exit_code == 0
+
+
+def test_the_glossary_holds_each_key_term_with_the_chapter_that_defines_it(course):
+    terms = {term: (meaning, c.number) for term, meaning, c in site.key_terms(course)}
+    assert terms["goodput"] == ("requests a second that meet the objective", "V1-13") and len(terms) >= 15
+    text = site.glossary(course)
+    assert "\ngoodput\n  Requests a second that meet the objective. {doc}`V1-13 Model Serving </vol1/13_model_serving>`\n" in text
+
+
+def test_a_term_with_two_meanings_is_refused(tmp_path):
+    course = course_at(tmp_path)
+    (tmp_path / "book" / "vol1").mkdir(parents=True)
+    for c in course.chapters:
+        (tmp_path / "book" / f"{c.file}.md").write_text("# X\n\n## Key terms\n\n| term | meaning |\n|---|---|\n| Load | of one kind |\n")
+    with pytest.raises(CatalogueError, match="'Load' is defined in V1-01 as well"):
+        site.key_terms(course)

@@ -1,4 +1,4 @@
-"""Two directives that read course.yml: {where-used} on a chapter, {course-map} VOLUME on the map."""
+"""Directives that read the catalogue: {where-used} on a chapter, {course-map} VOLUME on the map, {key-terms} in the glossary."""
 
 import sys
 from functools import cache
@@ -57,7 +57,19 @@ class CourseMap(FromCatalogue):
         return [drawing, *self.parsed(words + site.course_map(course(), volume), holder).children]
 
 
+class KeyTerms(FromCatalogue):
+    """The key terms of all chapters, as a glossary."""
+
+    def run(self):
+        from mlsysbook.book import site
+
+        for chapter in course().chapters:
+            self.env.note_dependency(str(ROOT / "book" / f"{chapter.file}.md"))
+        return self.parsed(site.glossary(course()), nodes.container()).children
+
+
 def setup(app):
     app.add_directive("where-used", WhereUsed)
     app.add_directive("course-map", CourseMap)
+    app.add_directive("key-terms", KeyTerms)
     app.connect("config-inited", lambda app, config: course())
