@@ -78,9 +78,19 @@ PLACES = dict(
     },
 )
 SMALL = Transformer(
-    name="small", title="a small decoder", layers=8, width=128, heads=8, kv_heads=8, head_dim=16, hidden=344, vocab=1024,
-    source="this lab", date="2026", tied=True,
-)  # fmt: skip
+    name="small",
+    title="a small decoder",
+    layers=8,
+    width=128,
+    heads=8,
+    kv_heads=8,
+    head_dim=16,
+    hidden=344,
+    vocab=1024,
+    source="this lab",
+    date="2026",
+    tied=True,
+)
 
 
 def network_of(place):
@@ -117,22 +127,38 @@ KNOBS = ("compute", "memory bandwidth", "launch", "scale-up network", "scale-out
 LAYOUT = ("tp", "pp", "zero", "micro_batch", "recompute", "tokens", "batch")
 PLANS = dict(
     cloud=(
-        (16, 1, 1, 1, "none", 4096, 256), (8, 8, 0, 1, "none", 4096, 256), (2, 1, 3, 1, "full", 256, 256),
-        (4, 8, 0, 4, "full", 4096, 256), (16, 2, 1, 1, "none", 4096, 256), (8, 2, 1, 4, "full", 4096, 64),
+        (16, 1, 1, 1, "none", 4096, 256),
+        (8, 8, 0, 1, "none", 4096, 256),
+        (2, 1, 3, 1, "full", 256, 256),
+        (4, 8, 0, 4, "full", 4096, 256),
+        (16, 2, 1, 1, "none", 4096, 256),
+        (8, 2, 1, 4, "full", 4096, 64),
     ),
     edge=(
-        (8, 1, 0, 1, "none", 2048, 64), (1, 4, 1, 1, "none", 2048, 64), (1, 1, 3, 1, "none", 2048, 64),
-        (1, 4, 0, 4, "full", 2048, 64), (4, 4, 1, 1, "none", 2048, 64), (1, 4, 1, 4, "none", 2048, 64),
+        (8, 1, 0, 1, "none", 2048, 64),
+        (1, 4, 1, 1, "none", 2048, 64),
+        (1, 1, 3, 1, "none", 2048, 64),
+        (1, 4, 0, 4, "full", 2048, 64),
+        (4, 4, 1, 1, "none", 2048, 64),
+        (1, 4, 1, 4, "none", 2048, 64),
     ),
     mobile=(
-        (2, 2, 0, 4, "none", 512, 64), (1, 8, 0, 1, "none", 512, 64), (1, 1, 1, 1, "none", 512, 64),
-        (1, 8, 1, 1, "full", 512, 64), (8, 1, 0, 1, "none", 512, 64), (1, 8, 0, 4, "full", 512, 64),
+        (2, 2, 0, 4, "none", 512, 64),
+        (1, 8, 0, 1, "none", 512, 64),
+        (1, 1, 1, 1, "none", 512, 64),
+        (1, 8, 1, 1, "full", 512, 64),
+        (8, 1, 0, 1, "none", 512, 64),
+        (1, 8, 0, 4, "full", 512, 64),
     ),
     tiny=(
-        (1, 1, 1, 1, "none", 128, 64), (2, 1, 3, 1, "none", 8, 64), (4, 2, 0, 1, "none", 32, 64),
-        (1, 1, 3, 1, "full", 8, 64), (1, 8, 0, 4, "full", 32, 64), (1, 4, 1, 1, "none", 128, 64),
+        (1, 1, 1, 1, "none", 128, 64),
+        (2, 1, 3, 1, "none", 8, 64),
+        (4, 2, 0, 1, "none", 32, 64),
+        (1, 1, 3, 1, "full", 8, 64),
+        (1, 8, 0, 4, "full", 32, 64),
+        (1, 4, 1, 1, "none", 128, 64),
     ),
-)  # fmt: skip
+)
 OTHERS = dict(
     cloud=("llama-3.1-8b", "qwen2.5-14b", "llama-3.1-70b", "llama-2-13b", "megatron-22b", "qwen2.5-32b"),
     edge=("llama-3.2-1b", "llama-3.2-3b", "qwen2.5-1.5b", "gemma-2b", "phi-2", "gpt-2-xl"),
@@ -165,9 +191,18 @@ def pool():
             stages, share = idle[(3 * i + 11 * n) % len(idle)]
             replicas, link = wires[(9 * i + n) % len(wires)]
             yield {
-                "track": track, "net": OTHERS[track][(i + n) % len(OTHERS[track])], "tp": tp, "pp": pp, "dp": dp, "zero": zero,
-                "stages": stages, "idle": f"{share} %", "replicas": replicas, "link": link, "plan": dict(zip(LAYOUT, plan, strict=True)),
-            }  # fmt: skip
+                "track": track,
+                "net": OTHERS[track][(i + n) % len(OTHERS[track])],
+                "tp": tp,
+                "pp": pp,
+                "dp": dp,
+                "zero": zero,
+                "stages": stages,
+                "idle": f"{share} %",
+                "replicas": replicas,
+                "link": link,
+                "plan": dict(zip(LAYOUT, plan, strict=True)),
+            }
 
 
 # %%
@@ -274,12 +309,17 @@ def key(v):
         tol=0.01,
         mistakes=(
             Mistake(held_bytes(params, **cut | {"zero": 0}), 0.25, "ZeRO is left out"),
-            Mistake(held_bytes(params, **cut | {"zero": after or 2}), 0.5, missed if after else "ZeRO 3 splits the weights as well"),
+            Mistake(
+                held_bytes(params, **cut | {"zero": after or 2}), 0.5, missed if after else "ZeRO 3 splits the weights as well"
+            ),
             Mistake(held_bytes(params, **cut) * cut["pp"], 0.25, "stages share the layers; their number divides as well"),
-            Mistake(held_bytes(params, **cut | {"dp": cut["dp"] * cut["tp"] * cut["pp"]}), 0.25,
-                    "ZeRO splits over the copies; slices and stages have divided once already"),
+            Mistake(
+                held_bytes(params, **cut | {"dp": cut["dp"] * cut["tp"] * cut["pp"]}),
+                0.25,
+                "ZeRO splits over the copies; slices and stages have divided once already",
+            ),
         ),
-    )  # fmt: skip
+    )
 
 
 # %% [markdown]
@@ -537,9 +577,14 @@ def layout(slices, stages, zero, micro_batch, recompute):
     own = {term.name: float(term.value) for term in run.tree.parts}
     work = sum(own[name] for name in ("forward", "backward", "recompute", "head", "update"))
     return {
-        "work": work, "slices": own["tensor"], "stages": own["send"], "idle": own["bubble"], "copies": own["data"],
-        "seconds": float(run.seconds), "memory": float(run.memory / run.capacity),
-    }  # fmt: skip
+        "work": work,
+        "slices": own["tensor"],
+        "stages": own["send"],
+        "idle": own["bubble"],
+        "copies": own["data"],
+        "seconds": float(run.seconds),
+        "memory": float(run.memory / run.capacity),
+    }
 
 
 HATCH = {"work": "", "slices": "//", "stages": "..", "idle": "xx", "copies": "\\\\"}
@@ -674,8 +719,12 @@ def cases(rng):
 def some(slices, stages, zeros):
     return [
         {"tp": t, "pp": p, "zero": z, "recompute": r}
-        for t in slices for p in stages for z in zeros for r in ("none", "full") if net.layers % p == 0
-    ]  # fmt: skip
+        for t in slices
+        for p in stages
+        for z in zeros
+        for r in ("none", "full")
+        if net.layers % p == 0
+    ]
 
 
 CUTS = {

@@ -553,8 +553,11 @@ def key(v):
     at = PLACES[v["track"]]
     top = float(full(at, at["slots"]).requests)
     first, each = (units.parse(at[k])[0] for k in ("first_token", "further_token"))
-    kept = [run for run in (_run(v["track"], f * top, at["slots"], 0.5) for f in FRACTIONS)
-            if np.mean((run.ttft <= first) & (run.tpot <= each)) >= SHARE]  # fmt: skip
+    kept = [
+        run
+        for run in (_run(v["track"], f * top, at["slots"], 0.5) for f in FRACTIONS)
+        if np.mean((run.ttft <= first) & (run.tpot <= each)) >= SHARE
+    ]
     return Key(_run(v["track"], 20 * top, at["slots"], 0.5).rate / kept[-1].rate, "")
 
 
