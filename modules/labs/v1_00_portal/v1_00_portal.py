@@ -235,7 +235,9 @@ for name, (arithmetic, traffic) in times.items():
 # The size of the file is in neither bar. Arithmetic counts each weight as often as it is used: once in a layer of a plain
 # network, at every position of the picture in a convolution. Traffic counts the weights and what layers hand on to each
 # other, which in a thin, deep network is more than the weights. So ask for both, and for the size only where it must fit.
-#
+
+# %% [markdown]
+# ## 3. The time of a pass
 # Write the time of a pass. A batch of inputs shares the reading of the weights: with 50 MB of weights and 40 MB of
 # everything else for one input, a batch of 10 moves 50 + 400 MB.
 
@@ -431,7 +433,7 @@ def key(v):
 
 
 # %% [markdown]
-# ## 3. What fits
+# ## 4. What fits
 # Size matters once: it must fit. A microcontroller keeps weights in flash and what layers hand on in memory; a
 # device without flash keeps both in memory. `net.working(batch=4)` counts the numbers that are alive at the worst moment,
 # `chip.flash` is `None` where there is none, and `chip.storage`, `chip.memory.value` are bytes.
@@ -498,7 +500,7 @@ for name in fitting(["mobilenet-v2", "resnet-50", "ds-cnn", "autoencoder", here.
     print(f"  {name:<20} {units.format(pass_seconds(name, here.device, here.bits), 's'):>9}")
 
 # %% [markdown]
-# ## 4. Decide
+# ## 5. Decide
 # Your network on your device: which limit would you have to move first? It is "capacity" if it does not fit, otherwise the
 # slower of "arithmetic" and "memory traffic". Name three answers of yours that the decision rests on, the alternative that
 # you turned down, and what could prove you wrong. Half of the points are for the limit, a third for the answers.

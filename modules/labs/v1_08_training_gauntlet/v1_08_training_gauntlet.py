@@ -362,6 +362,7 @@ def cases(rng):
 
 
 # %% [markdown]
+# ## 3. The gauntlet
 # How large a batch fits, then? States are there once, activations for each input. With 10 GB of memory, 4 GB of states and
 # 2.5 GB for an input it is 2, and with 11 GB of states none.
 
@@ -399,7 +400,7 @@ def cases(rng):
 
 
 # %% [markdown]
-# ### The gauntlet
+# ### What fits
 # Get the batch through: what is held has to stay below the dashed line. Which slider does most? How many checkpoints are
 # too many?
 
@@ -506,7 +507,7 @@ def key(v):
 
 
 # %% [markdown]
-# ## 3. What is fast
+# ## 4. What is fast
 # What fits need not be fast. A step goes forward and back, which is three times the forward arithmetic, or four with
 # recomputation. Each of these passes reads the weights once. The activations of all layers are written and read once, and
 # the update reads and writes all states. Inputs of one batch share the weights and the update, so a larger batch pays less
@@ -635,7 +636,7 @@ for zero in (0, 1, 2, 3):
     print(f"zero {zero}: {told}; a step takes {units.format(float(run.seconds), 's')}, and {run.why().binding} binds")
 
 # %% [markdown]
-# ## 4. Decide
+# ## 5. Decide
 # Your plan has the batch `mine["batch"]`. Which limit has it run into? If it does not fit, the larger of "states" and
 # "activations"; if it fits, the slower of "arithmetic" and "memory bandwidth" in a step. Name three answers of yours
 # that the decision rests on, the alternative that you turned down, and what could prove you wrong. Half of the points are

@@ -4,7 +4,7 @@
 # A layer multiplies two matrices and then does four small things to what comes out: a bias, an activation, a scale, a
 # mask. The small things are hardly any arithmetic. What do they cost?
 #
-# Two figures of a device explain that, what it can compute in a second and what it can move. A kernel has one: how much it
+# Two figures of a device answer that, what it can compute in a second and what it can move. A kernel has one: how much it
 # computes for each byte it moves. The plot of both is the roofline.
 #
 # **Afterwards you can** place a kernel under the roof of a device, say how large a batch it needs before arithmetic is the
@@ -279,7 +279,7 @@ def cases(rng):
 
 
 # %% [markdown]
-# ### Under the roof
+# ## 2. Under the roof
 # The cross is one product of your place, the roof that of the device. Find the batch at which the cross reaches the edge.
 # Then make the weights narrow: which end of the roof can it no longer reach?
 
@@ -403,7 +403,7 @@ def key(v):
 
 
 # %% [markdown]
-# ## 2. Four small things
+# ## 3. Four small things
 # After the product come four passes over its result. Each reads every number, does a little and writes it back.
 
 # %% show
@@ -570,7 +570,7 @@ def key(v):
 
 
 # %% [markdown]
-# ## 3. Your machine
+# ## 4. Your machine
 # The roof of a real machine is measured: arithmetic in registers, and a long stream through memory. Then kernels are timed
 # under it. These are TinyTorch's; take the `#` away from the first line, name the folder of your notebooks, and they are
 # yours. Nothing here is graded.
@@ -647,7 +647,7 @@ home_panel = explore(
 home_panel
 
 # %% [markdown]
-# ## 4. Decide
+# ## 5. Decide
 # For your block you may have one of three things: twice the "arithmetic", twice the "memory bandwidth", or a compiler that
 # makes one pass of all "passes". Which shortens the block most? Compute all three before you name one; a block may well
 # be bound by the first and helped more by the third. Name three answers of yours that the decision rests on, the alternative
