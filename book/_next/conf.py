@@ -28,3 +28,4 @@ nb_execution_cache_path = str(max((BOOK.parent / "build" / "book-work" / "cache"
 nb_output_stderr = _settings["execute"]["stderr_output"]
 
 globals().update(_settings["sphinx"]["config"])
+html_favicon = str(BOOK / _settings["sphinx"]["config"]["html_favicon"])
