@@ -159,8 +159,8 @@ class LivePlot:
         import ipywidgets
         from IPython.display import display
 
-        self._image = ipywidgets.Image(format="png", value=self.panel().png())
         self._label = ipywidgets.Label(self.text)
+        self._image = ipywidgets.Image(format="png", value=self.panel().png())      # last: the reader draws from now on
         button = ipywidgets.Button(description="Stop")
         button.on_click(lambda _: self._over.set())
         display(ipywidgets.VBox([self._image, ipywidgets.HBox([button, self._label])]))

@@ -78,3 +78,17 @@ def test_numbers_are_taken_from_the_line_as_they_come():
         plot.stop()
     assert list(plot.rows) == [[3, 4], [5, 6], [7, 8]] and plot.other == 1
     assert plot.text == "rows of numbers: 3, the newest 7 8; lines of other text: 1" and plot.panel().png().startswith(b"\x89PNG")
+
+
+def test_a_live_plot_draws_itself_anew_while_it_reads(capsys):
+    with boardkit.open_target("loop://", timeout=0.05) as target:
+        plot = LivePlot(target, seconds=30, every=0.0)
+        plot._ipython_display_()
+        first = bytes(plot._image.value)
+        target.serial.write(b"1\n2\n")
+        for _ in range(300):
+            if len(plot.rows) == 2 and plot._label.value == plot.text:
+                break
+            plot._over.wait(0.05)
+        plot.stop()
+    assert len(plot.rows) == 2 and bytes(plot._image.value)[:4] == b"\x89PNG" and bytes(plot._image.value) != first and plot._label.value == plot.text
