@@ -29,7 +29,6 @@ class Board:
     fqbn: str = ""
     target: str = ""
     stand_in: str = ""
-    device: str = ""
     note: str = ""
     cross: str = ""
     flags: tuple = ()

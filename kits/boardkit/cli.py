@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .errors import KitError, UsageError
+from .errors import KitError, TargetError, UsageError
 
 app = typer.Typer(name="boardkit", no_args_is_help=True, add_completion=False, rich_markup_mode="markdown",
                   help="Sketches on boards, and on emulators of boards.",
@@ -208,7 +208,7 @@ def _ask(line, text):
         answer = b""
     if not answer.endswith(b"\n"):
         why = line.ended(wait=0.5) or f"no whole line within {line.serial.timeout:g} s"
-        raise KitError(f"{line.url} gave no answer to {text!r}: {why}")
+        raise TargetError(f"{line.url} gave no answer to {text!r}: {why}")
     return answer.decode("utf-8", "replace").rstrip("\r\n")
 
 

@@ -7,7 +7,7 @@ KitError
 ├── TimeLimit           a compiler or tool that did not end in time
 ├── UsageError          a call that the toolchain or this package does not know
 ├── BoardError          no such board, or a board that does not answer
-├── TargetError         an emulator that cannot start, or that ended: crash, limit
+├── TargetError         a program that gives no answer: crash, limit, silence
 └── ProtocolError       what came over the line is no answer to what was sent
 """
 
