@@ -154,11 +154,11 @@ def _fault(file, rest):
     if own := re.match(r"(?:\S+/)?" + re.escape(Path(file).name) + r":(\d+): (.*)", message):
         return own[1], own[2]
     cell = re.search(r"following cell:\n-+\n(.*?)\n-{10,}", body, re.S)
-    at = re.search(r"Cell In\[\d+\], line (\d+)", body)
+    at, stopped_at = re.search(r"Cell In\[\d+\], line (\d+)", body), re.search(r"^-+> \d+ (.*)$", body, re.M)
     text = Path(file).read_text(encoding="utf-8")
     start = text.find(cell[1].strip()) if cell else -1
     line = text[:start].count("\n") + int(at[1] if at else 1) if start >= 0 else 1
-    return line, f"{kind}: {message}"
+    return line, f"{kind}: {message or (stopped_at[1].strip() if stopped_at else 'no message')}"
 
 
 def check_imports(source):
