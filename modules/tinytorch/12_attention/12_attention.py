@@ -1016,7 +1016,7 @@ def peak_of(f):
     return most, Storage.peak_bytes - held
 
 
-def operands(T, H=1, D=64):
+def operands(T, H=1, D=16):
     return [Tensor(np.random.default_rng(T + n).normal(size=(1, H, T, D)), "float32", requires_grad=True) for n in range(3)]
 
 # %% [markdown]
@@ -1045,8 +1045,8 @@ def key(v):
     ))
 
 # %% [markdown]
-# Forward and backward of `scaled_dot_product_attention` are measured for 256, 512 and 1024 positions. **By what factor
-# does the peak grow from 512 to 1024 positions?**
+# Forward and backward of `scaled_dot_product_attention` are measured for 512, 1024 and 2048 positions. **By what factor
+# does the peak grow from 1024 to 2048 positions?**
 
 # %% predict="growth" points=1
 # predict("growth", "number", low="number", high="number")
@@ -1055,19 +1055,19 @@ predict("growth", "3.9", low="3.3", high="4.2")
 ### END SOLUTION
 
 # %% [markdown]
-# And **how many times less does `TiledAttention` take at 1024 positions**, tiles of 128, forward and backward?
+# And **how many times less does `TiledAttention` take at 2048 positions**, tiles of 128, forward and backward?
 
 # %% predict="tiles_gain" points=1
 # predict("tiles_gain", "number", low="number", high="number")
 ### BEGIN SOLUTION
-predict("tiles_gain", "9", low="4", high="25")
+predict("tiles_gain", "50", low="20", high="100")
 ### END SOLUTION
 
 # %% show
 programs = {"all scores": lambda q, k, v: scaled_dot_product_attention(q, k, v, causal=True),
             "in tiles": lambda q, k, v: TiledAttention.apply(q, k, v, causal=True)}
 peaks, seconds = {}, {}
-for T in (256, 512, 1024):
+for T in (512, 1024, 2048):
     for name, program in programs.items():
         tensors = operands(T)
 
@@ -1079,12 +1079,12 @@ for T in (256, 512, 1024):
         seconds[name, T] = best_of(step, 2)
         print(f"{T:5} positions, {name:10}: peak {peaks[name, T] / 1e6:7.2f} MB, of it in storages {stored / 1e6:6.2f} MB, "
               f"{seconds[name, T] * 1e3:7.1f} ms")
-reveal("growth", f"{peaks['all scores', 1024] / peaks['all scores', 512]:.3g}")
-reveal("tiles_gain", f"{peaks['all scores', 1024] / peaks['in tiles', 1024]:.3g}")
+reveal("growth", f"{peaks['all scores', 2048] / peaks['all scores', 1024]:.3g}")
+reveal("tiles_gain", f"{peaks['all scores', 2048] / peaks['in tiles', 2048]:.3g}")
 figure, axis = plt.subplots(figsize=(6, 3.6), layout="constrained")
 for name, marker in zip(programs, "os", strict=True):
-    axis.loglog((256, 512, 1024), [peaks[name, T] / 1e6 for T in (256, 512, 1024)], marker=marker, label=name, base=2)
-axis.set(xlabel="positions", ylabel="peak in MB", title="One head, forward and backward", xticks=(256, 512, 1024))
+    axis.loglog((512, 1024, 2048), [peaks[name, T] / 1e6 for T in (512, 1024, 2048)], marker=marker, label=name, base=2)
+axis.set(xlabel="positions", ylabel="peak in MB", title="One head, forward and backward", xticks=(512, 1024, 2048))
 axis.xaxis.set_major_formatter("{x:.0f}")
 axis.legend()
 plt.show()
@@ -1092,13 +1092,13 @@ tensors = None
 
 # %% [markdown]
 # One line has slope 2, the other slope 1: q, k, v, their gradients and the output, all linear in T. In time, the tiled
-# program pays for making each tile twice and for hundreds of small calls from Python, so that at these lengths it is
-# usually the slower one. The first price is small beside the traffic that it saves, and the second is not in the
-# algorithm: the framework runs the reference's `TiledAttention` as one compiled kernel, whose tiles stay in a cache.
+# program pays for making each tile twice and for hundreds of small calls from Python. For short texts that is the larger
+# price; for long ones the traffic of the T × T arrays is. And the calls are not in the algorithm: the framework runs the
+# reference's `TiledAttention` as one compiled kernel.
 #
 # ### 7.2 What skipping saves
 #
-# Tiles beyond the diagonal are skipped. For 1024 positions and tiles of 128, there are 8 × 8 tiles. **How long does
+# Tiles beyond the diagonal are skipped. For 2048 positions and tiles of 128, there are 16 × 16 tiles. **How long does
 # the causal program take, in percent of the one that sees everything?** Both forward alone.
 
 # %% predict="causal_share" points=1
@@ -1108,13 +1108,13 @@ predict("causal_share", "58 %", low="50 %", high="80 %")
 ### END SOLUTION
 
 # %% show
-arrays = [t.numpy() for t in operands(1024)]
+arrays = [t.numpy() for t in operands(2048)]
 part = whole = math.inf
 for _ in range(12):                         # in turns, so that a disturbance hits both
     whole = min(whole, best_of(lambda: tiled_attention(*arrays), 1))
     part = min(part, best_of(lambda: tiled_attention(*arrays, causal=True), 1))
 reveal("causal_share", f"{100 * part / whole:.3g} %")
-print(f"tiles: {8 * 9 // 2} of {8 * 8}, {100 * 9 / 16:.1f} %; time: {part * 1e3:.1f} of {whole * 1e3:.1f} ms")
+print(f"tiles: {16 * 17 // 2} of {16 * 16}, {100 * 17 / 32:.1f} %; time: {part * 1e3:.1f} of {whole * 1e3:.1f} ms")
 arrays = None
 
 # %% [markdown]
