@@ -907,14 +907,14 @@ def key(v):
 wide_share = ""  # a share, such as "12 %"
 ### BEGIN SOLUTION
 forward_ = [event for event in profiled(Job()).events if event.kind == "forward"]
-wide_share = f"{sum(e.traffic for e in forward_ if e.dtype == 'float64') / sum(e.traffic for e in forward_)}"
+wide_share = f"{100 * sum(e.traffic for e in forward_ if e.dtype == 'float64') / sum(e.traffic for e in forward_)} %"
 ### END SOLUTION
 
 # %% key="wide_share"
 def key(v):
     forward = [event for event in profiled(Job()).events if event.kind == "forward"]
     wide = [event for event in forward if event.dtype == "float64"]
-    return Key(sum(e.traffic for e in wide) / sum(e.traffic for e in forward), "", tol=0.01, mistakes=[
+    return Key(sum(e.traffic for e in wide) / sum(e.traffic for e in forward), "%", tol=0.01, mistakes=[
         Mistake(len(wide) / len(forward), 0.5, "that is the share of the calls, not of the bytes"),
     ])
 
