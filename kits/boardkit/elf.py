@@ -71,6 +71,16 @@ def plain(name):
     return "::".join(parts) + (" (table)" if head[1] else "") if parts else name
 
 
+def sections(path):
+    """Sections of the ELF file at `path` that have a name and a size -> list of (name, bytes, flags). Raises KitError.
+
+    flags, as readelf prints them: A takes room in a running program, W can be written, N has no bytes in the file.
+    """
+    found, _, _ = _open(path)
+    return [(s["name"], s["size"], "A" * bool(s["flags"] & _ALLOC) + "W" * bool(s["flags"] & _WRITE) + "N" * (s["type"] == _NOBITS))
+            for s in found if s["name"] and s["size"]]
+
+
 def memory(path):
     """Bytes that the program at `path` takes -> Memory. Raises KitError."""
     sections, _, _ = _open(path)
