@@ -307,7 +307,7 @@ if failed:
     print("the first fault:", first_fault(said))
 
 # %% [markdown]
-# Two faults the compiler sees. A third it does not: on an AVR **an `int` has 16 bits**. `on` and `off` go up to 65,535 ms
+# Two faults the compiler sees, the second of them once the first is mended. A third it does not: on an AVR **an `int` has 16 bits**. `on` and `off` go up to 65,535 ms
 # each, so their sum goes up to 131,070 and `int` keeps what is left of it modulo 65,536, at best. An expression is computed
 # in the width of its operands, not of its destination: `uint32_t p = on + off;` is too late, since the sum has been cut
 # by then. One operand must be widened **before** the addition: `(uint32_t)on + off`. Your desktop, whose `int` has 32 bits, will
