@@ -44,6 +44,8 @@ _MODULES = {
         "GPT", "MLP", "Block", "LayerNorm", "RMSNorm", "attention_entropy", "bits_per_byte", "causality_leak", "generate", "perplexity",
         "position_sensitivity", "sampling_weights",
     ),
+    "memoization": ("KVCache", "PagedCache", "generate_cached", "paged_step", "speculate"),
+    "benchmarking": ("compare", "measure"),
 }
 _TOOLS = {"student": ("NotebookError", "provenance", "use")}
 _HOME = {name: module for module, names in (_MODULES | _TOOLS).items() for name in names}
