@@ -1,6 +1,8 @@
 """Run every milestone over many seeds, and those runs that must fail, and write calibration.md.
 
-    .venv/bin/python milestones/calibrate.py [--seeds 30] [--wrong 10]
+    .venv/bin/python milestones/calibrate.py [NAME ...] [--seeds 30] [--wrong 10]
+
+With names, such as cnn, the sections of the others stay as they are.
 
 The gates themselves are typed in the scripts, after a look at this table: on the right side of every seed, and on the wrong
 side of every run that must fail. A gate that is a theorem needs neither.
@@ -15,7 +17,7 @@ import time
 from pathlib import Path
 
 import tinytorch as tt
-from mlsysbook.milestones import CONTROLS, load, milestones
+from mlsysbook.milestones import CONTROLS, find, load, milestones
 
 HERE = Path(__file__).resolve().parent
 STUBBED = "backward does nothing"
@@ -68,9 +70,13 @@ def section(pool, milestone, seeds, wrong):
 
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("names", nargs="*", metavar="NAME")
     options.add_argument("--seeds", type=int, default=30)
     options.add_argument("--wrong", type=int, default=10)
     given = options.parse_args()
+    chosen = [find(HERE.parent, name) for name in given.names] or milestones(HERE.parent)
+    _, *written = (HERE / "calibration.md").read_text(encoding="utf-8").split("\n## ")
+    kept = {text.partition("\n")[0]: f"## {text.rstrip()}\n".splitlines() + [""] for text in written}
     lines = ["# Calibration of the milestones",
              "Written by `calibrate.py`. Least, median and most are over the seeds; margin is the distance of the worst seed from "
              "the gate. The last columns show, of the runs that must fail, the one that came nearest to this gate; a run fails by one "
@@ -78,8 +84,10 @@ def main():
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         for m in milestones(HERE.parent):
-            lines += section(pool, m, given.seeds, given.wrong)
-            print(*lines[-12:], sep="\n")
+            if m in chosen:
+                kept[m.title] = list(section(pool, m, given.seeds, given.wrong))
+                print(*kept[m.title], sep="\n", flush=True)
+            lines += kept.get(m.title, [])
     (HERE / "calibration.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
 
 

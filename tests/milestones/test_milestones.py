@@ -23,7 +23,7 @@ COURSE = catalogue.load()
 ALL = milestones(COURSE.root)
 MODULES = [a for a in COURSE.assignments if a.exports]
 MLSYS = Path(sys.executable).parent / "mlsys"
-SLOW = {m.name: [pytest.mark.slow] for m in ALL if "digits" in m.name}
+SLOW = {m.name: [pytest.mark.slow] for m in ALL[2:]}
 each = pytest.mark.parametrize("milestone", ALL, ids=lambda m: m.name)
 each_run = pytest.mark.parametrize("milestone", [pytest.param(m, marks=SLOW.get(m.name, ())) for m in ALL], ids=lambda m: m.name)
 
@@ -170,7 +170,7 @@ def test_the_list_has_every_milestone():
     assert len(ALL) >= 3 and "Rosenblatt 1958" in done.stdout
 
 
-@pytest.mark.parametrize(("name", "found"), [("perceptron", 0), ("01_perceptron", 0), ("1", 0), ("xor", 1), ("mlp", 2), ("03", 2)])
+@pytest.mark.parametrize(("name", "found"), [("perceptron", 0), ("01_perceptron", 0), ("1", 0), ("xor", 1), ("mlp", 2), ("03", 2), ("cnn", 3)])
 def test_a_milestone_is_found_by_name_number_or_start(name, found):
     assert find(COURSE.root, name) == ALL[found]
 
