@@ -66,9 +66,9 @@ mine = variant()
 
 # %% [markdown]
 # ## 1. From text to bytes
-# `compile_sketch` gives `kits/sketches/echo`, which sends back every byte, to the compiler of your target. What comes out
-# is a report: the compiler and its version, since sizes hang on it; flash and RAM, of how much; complaints with file and
-# line; and the program itself, an ELF file.
+# `compile_sketch` gives `kits/sketches/echo`, which sends back every byte, to the compiler of your target. What comes
+# out is a report: the compiler and its version, since sizes hang on it; flash and RAM, of how much; complaints with
+# file and line; and the program itself, an ELF file.
 
 # %% show
 report = attempt(compile_sketch, "echo", BOARD)
@@ -88,8 +88,8 @@ if report:
 # | `.bss` | variables that start at zero | AWN | | yes |
 #
 # For `echo` that is 1550 + 18 bytes of flash and 18 + 168 of RAM, most of it the buffers of Arduino's serial port.
-# Write the two sums. Names are no guide, since a program can name its sections as it likes: go by the flags. What may not
-# be written stays in flash, what may be written and has bytes in the file is in both.
+# Write the two sums. Names are no guide, since a program can name its sections as it likes: go by the flags. What may
+# not be written stays in flash, what may be written and has bytes in the file is in both.
 
 
 # %% solution="memory_of"
@@ -129,9 +129,10 @@ def cases(rng):
 
 # %% [markdown]
 # ### A constant table
-# Say a sketch has `const uint8_t table[600]`, which nothing ever writes to. An AVR has two address spaces, and its ordinary
-# loads reach RAM only. How many bytes of RAM does the table take? Bet, with a low and a high value between which the truth
-# should lie nine times in ten; half of the point is for betting, half for an interval that is narrow and holds it.
+# Say a sketch has `const uint8_t table[600]`, which nothing ever writes to. An AVR has two address spaces, and its
+# ordinary loads reach RAM only. How many bytes of RAM does the table take? Bet, with a low and a high value between
+# which the truth should lie nine times in ten; half of the point is for betting, half for an interval that is narrow
+# and holds it.
 
 # %% predict="table" points=1 unit="B"
 # predict("table", "... B", low="... B", high="... B")
@@ -169,8 +170,9 @@ memory_map(plain) if plain else None
 
 # %% [markdown]
 # `const` is a promise to the compiler, not an address. At the start the whole table is copied from flash to RAM, so it
-# takes both. `MLK_ROM` leaves it in flash, and then it must be read by an instruction of its own, `mlk_rom_u8(table + i)`,
-# which takes a cycle longer. On an Arm, which has one address space, both vanish. Weights of a network are such a table.
+# takes both. `MLK_ROM` leaves it in flash, and then it must be read by an instruction of its own, `mlk_rom_u8(table +
+# i)`, which takes a cycle longer. On an Arm, which has one address space, both vanish. Weights of a network are such a
+# table.
 #
 # ## 2. The line
 # At 115,200 baud a byte is ten bits on the line, a start, eight of data and a stop: 87 µs, or 1,389 cycles of the
@@ -222,8 +224,9 @@ if report and (taken := attempt(turn, 40)):
 # | `"no room"` | linker | `the program does not fit in memory: ...`, or `size of array 'table' is too large` |
 # | `"other"` | | anything else |
 #
-# One mistake makes many messages, and the first **error** is the one to mend: those after it may be its echoes. Warnings do
-# not stop a build. Write what a student reads first: kind, file and line of the first error, or None where there is none.
+# One mistake makes many messages, and the first **error** is the one to mend: those after it may be its echoes.
+# Warnings do not stop a build. Write what a student reads first: kind, file and line of the first error, or None where
+# there is none.
 
 
 # %% solution="first_fault"
@@ -283,9 +286,9 @@ def cases(rng):
 
 # %% [markdown]
 # ## 3. A lamp that is told when to be lit
-# `kits/sketches/blink` listens on the line. Command `P` plays a pattern on the board's lamp: lit for `on` ms, dark for `off`
-# ms, so many `times`, then dark. Whether the lamp is lit at a moment is asked of one function, which is yours. Its first
-# version is below. Compile it, let your `first_fault` read the complaints, and look at what it means.
+# `kits/sketches/blink` listens on the line. Command `P` plays a pattern on the board's lamp: lit for `on` ms, dark for
+# `off` ms, so many `times`, then dark. Whether the lamp is lit at a moment is asked of one function, which is yours.
+# Its first version is below. Compile it, let your `first_fault` read the complaints, and look at what it means.
 
 # %%
 FIRST = """
@@ -307,14 +310,14 @@ if failed:
     print("the first fault:", first_fault(said))
 
 # %% [markdown]
-# Two faults the compiler sees, the second of them once the first is mended. A third it does not: on an AVR **an `int` has 16 bits**. `on` and `off` go up to 65,535 ms
-# each, so their sum goes up to 131,070 and `int` keeps what is left of it modulo 65,536, at best. An expression is computed
-# in the width of its operands, not of its destination: `uint32_t p = on + off;` is too late, since the sum has been cut
-# by then. One operand must be widened **before** the addition: `(uint32_t)on + off`. Your desktop, whose `int` has 32 bits, will
-# never show you this fault.
+# Two faults the compiler sees, the second of them once the first is mended. A third it does not: on an AVR **an `int`
+# has 16 bits**. `on` and `off` go up to 65,535 ms each, so their sum goes up to 131,070 and `int` keeps what is left of
+# it modulo 65,536, at best. An expression is computed in the width of its operands, not of its destination: `uint32_t p
+# = on + off;` is too late, since the sum has been cut by then. One operand must be widened **before** the addition:
+# `(uint32_t)on + off`. Your desktop, whose `int` has 32 bits, will never show you this fault.
 #
-# Return the mended C. The lamp is lit from 0 to `on` - 1 ms, dark for `off` ms, and so on; after `times` periods it is dark.
-# `on`, `off` and `times` may each be 0. An answer may take 32,000 cycles, of which the line has about 15,300.
+# Return the mended C. The lamp is lit from 0 to `on` - 1 ms, dark for `off` ms, and so on; after `times` periods it is
+# dark. `on`, `off` and `times` may each be 0. An answer may take 32,000 cycles, of which the line has about 15,300.
 
 
 # %% solution="led_text"
@@ -375,7 +378,8 @@ def cases(rng):
 
 
 # %% [markdown]
-# Let it play. On a board, watch the lamp; on the simulator, time is the simulator's, and 900 ms of it pass in a fraction.
+# Let it play. On a board, watch the lamp; on the simulator, time is the simulator's, and 900 ms of it pass in a
+# fraction.
 
 # %% show
 def play(on, off, times):
@@ -391,9 +395,10 @@ if played := attempt(play, 200, 100, 3):
 
 # %% [markdown]
 # ## 4. A logger
-# Your Uno is to send samples of a sensor as text while it computes something from them. The plan in `mine`: `rate` samples a
-# second, each `characters` bytes on the line at `baud` baud and `cycles` cycles of work; `static` bytes of variables that
-# the program has anyway, a `buffer`, a constant `table` declared without `MLK_ROM`, and 200 B for the stack (bytes all).
+# Your Uno is to send samples of a sensor as text while it computes something from them. The plan in `mine`: `rate`
+# samples a second, each `characters` bytes on the line at `baud` baud and `cycles` cycles of work; `static` bytes of
+# variables that the program has anyway, a `buffer`, a constant `table` declared without `MLK_ROM`, and 200 B for the
+# stack (bytes all).
 
 # %% show
 for name, value in mine.items():
@@ -451,9 +456,9 @@ def key(v):
 
 # %% [markdown]
 # ### Decide
-# Which limit is nearest, "line", "processor" or "RAM", and what would you change first? Name the three answers that show it,
-# the alternative that you turned down, and what could prove you wrong. Half of the points are for the limit, a third for
-# the answers.
+# Which limit is nearest, "line", "processor" or "RAM", and what would you change first? Name the three answers that
+# show it, the alternative that you turned down, and what could prove you wrong. Half of the points are for the limit, a
+# third for the answers.
 
 # %% decision="logger" points=3
 # logger = decision(claim="...", binding="...", evidence=("...", "...", "..."), rejected="...", risk="...")
@@ -478,15 +483,17 @@ def key(v):
 
 
 # %% [markdown] rubric="stack" points=4
-# The compile report says "RAM 90 %" and the build is a success; on the board the program starts, runs for a minute, and then
-# sends nonsense. Say what probably happened, why no stage of the build could tell you, and name two measurements or changes
-# that would show it or prevent it, each with a number for your plan. Five sentences at most.
+# The compile report says "RAM 90 %" and the build is a success; on the board the program starts, runs for a minute, and
+# then sends nonsense. Say what probably happened, why no stage of the build could tell you, and name two measurements
+# or changes that would show it or prevent it, each with a number for your plan. Five sentences at most.
 #
 # ### BEGIN MARK SCHEME
 # One point each:
 #
 # 1. The stack grew down into variables (or a buffer overran): RAM at run time is more than what the report counts.
 # 2. The compiler knows static sizes only; the depth of calls and of interrupts depends on what happens while it runs.
-# 3. A measurement: fill free RAM with a pattern and look how much of it is left, or read the lowest stack pointer; with a number.
-# 4. A change: the table to flash with MLK_ROM, a smaller buffer, shallower calls; with the bytes that it frees in the writer's plan.
+# 3. A measurement: fill free RAM with a pattern and look how much of it is left, or read the lowest stack pointer; with
+#    a number.
+# 4. A change: the table to flash with MLK_ROM, a smaller buffer, shallower calls; with the bytes that it frees in the
+#    writer's plan.
 # ### END MARK SCHEME

@@ -5,16 +5,16 @@
 # tells has 1,500 weights and takes 6 kB in floats. The processor is an ATmega328P: 32 KiB of flash, 2 KiB of RAM, one
 # multiplier of 8 × 8 bits, and floats only as a library. So the network has to become integers, all of it.
 #
-# **Afterwards you can** turn a trained network into int8, with scales, zero points and fixed-point multipliers of your own
-# making; predict what it takes on a microcontroller before it runs; measure it; and say where the cycles go.
+# **Afterwards you can** turn a trained network into int8, with scales, zero points and fixed-point multipliers of your
+# own making; predict what it takes on a microcontroller before it runs; measure it; and say where the cycles go.
 #
-# **How to work.** Run the cells from the top. Train, quantise, export, predict, compile, run, measure, explain, decide: six
-# pieces of Python are yours, four predictions are locked before the first measurement, and a kernel in C is the stretch
-# goal. Your program is compiled and asked about motions that it never saw. Allow ninety minutes.
+# **How to work.** Run the cells from the top. Train, quantise, export, predict, compile, run, measure, explain, decide:
+# six pieces of Python are yours, four predictions are locked before the first measurement, and a kernel in C is the
+# stretch goal. Your program is compiled and asked about motions that it never saw. Allow ninety minutes.
 #
 # **With a board or without.** The cells run on simavr, which counts cycles. For a board start JupyterLab with
-# `KITS_TARGET=/dev/ttyACM0 KITS_BOARD=uno`, or `KITS_TARGET=simavr:atmega2560` for the larger chip. Without compilers the
-# Python part works, and cells that need more say what is missing; `make kits` installs it.
+# `KITS_TARGET=/dev/ttyACM0 KITS_BOARD=uno`, or `KITS_TARGET=simavr:atmega2560` for the larger chip. Without compilers
+# the Python part works, and cells that need more say what is missing; `make kits` installs it.
 
 # %%
 import numpy as np
@@ -84,8 +84,8 @@ mine = variant()
 
 # %% [markdown]
 # ## 1. Motions, and a network in floats
-# `data.motions` computes windows of two seconds from the physics: a floor that hums, the jerk of a lift, waves after Pierson
-# and Moskowitz, roads after ISO 8608, each through the same sensor with its noise and its skew. From each axis
+# `data.motions` computes windows of two seconds from the physics: a floor that hums, the jerk of a lift, waves after
+# Pierson and Moskowitz, roads after ISO 8608, each through the same sensor with its noise and its skew. From each axis
 # `spectral_features` takes four moments and 17 bins of a spectrum: 63 numbers. They are scaled by mean and deviation of
 # the training set and cut off at ±4 deviations, so that the range of the input is known.
 
@@ -126,16 +126,16 @@ print(f"weights: {sum(w.size for w, _ in LAYERS):,}, biases: {sum(b.size for _, 
 
 # %% [markdown]
 # ## 2. A number in eight bits
-# A real number $r$ is stored as an integer $q$: $r = s\,(q - z)$, with a **scale** $s$ and a **zero point** $z$. The 256 values
-# of int8 are to cover the range from low to high, and 0 must be one of them, exactly, since a ReLU and a border of zeros
-# mean exactly 0. From −1 to 3: the scale is 4 / 255, and −1 is to be stored as −128, so $z = -128 + 255/4 = -64.25$,
-# to the nearest −64.
+# A real number $r$ is stored as an integer $q$: $r = s\,(q - z)$, with a **scale** $s$ and a **zero point** $z$. The
+# 256 values of int8 are to cover the range from low to high, and 0 must be one of them, exactly, since a ReLU and a
+# border of zeros mean exactly 0. From −1 to 3: the scale is 4 / 255, and −1 is to be stored as −128, so $z = -128 +
+# 255/4 = -64.25$, to the nearest −64.
 #
-# Write both. The range is widened to hold 0 if it does not. `round_away` rounds to the nearest, halves away from zero, as C
-# does; `np.rint` is another function. A range of nothing but 0 has scale 1 and zero point 0.
+# Write both. The range is widened to hold 0 if it does not. `round_away` rounds to the nearest, halves away from zero,
+# as C does; `np.rint` is another function. A range of nothing but 0 has scale 1 and zero point 0.
 #
-# Then the integers of an array: divide, round, shift by the zero point, and cut off what int8 does not hold. −1.0 becomes
-# −128 and so does −7.0; an integer that wraps around instead turns the most violent motion into its opposite.
+# Then the integers of an array: divide, round, shift by the zero point, and cut off what int8 does not hold. −1.0
+# becomes −128 and so does −7.0; an integer that wraps around instead turns the most violent motion into its opposite.
 
 
 # %% solution="scale_of"
@@ -196,14 +196,15 @@ def cases(rng):
 
 # %% [markdown]
 # ## 3. A factor without floats
-# A layer sums products of integers, $\sum_i (x_i - z_x)\,w_i + b$, and this sum has scale $s_x s_w$. The output has scale $s_y$, so
-# the sum is to be multiplied by $M = s_x s_w / s_y$, which is no integer and mostly well below 1. It becomes a 32-bit integer
-# and a shift:
+# A layer sums products of integers, $\sum_i (x_i - z_x)\,w_i + b$, and this sum has scale $s_x s_w$. The output has
+# scale $s_y$, so the sum is to be multiplied by $M = s_x s_w / s_y$, which is no integer and mostly well below 1. It
+# becomes a 32-bit integer and a shift:
 #
 # $$M = m \cdot 2^{e - 31}, \qquad 2^{30} \le m < 2^{31}$$
 #
-# 0.3 is 0.6 × 2⁻¹, so $m$ = 0.6 × 2³¹ = 1288490189 and $e$ = −1. `np.frexp(0.3)` gives (0.6, −1). Round with `round_away`. One
-# trap: a fraction just below 1 rounds to $m = 2^{31}$, which 32 bits do not hold; halve it and count one up. Zero is (0, 0).
+# 0.3 is 0.6 × 2⁻¹, so $m$ = 0.6 × 2³¹ = 1288490189 and $e$ = −1. `np.frexp(0.3)` gives (0.6, −1). Round with
+# `round_away`. One trap: a fraction just below 1 rounds to $m = 2^{31}$, which 32 bits do not hold; halve it and count
+# one up. Zero is (0, 0).
 #
 # Applying it takes two roundings (the semantics of gemmlowp and of TensorFlow Lite):
 #
@@ -211,8 +212,8 @@ def cases(rng):
 # 2. $a \leftarrow (a\,m + 2^{30}) \gg 31$, in 64 bits: to the nearest, halves upwards;
 # 3. if $e < 0$: divide by $2^{-e}$, to the nearest, **halves away from zero**.
 #
-# With $m = 2^{30}$ and $e = 0$, a half: 5 becomes 3 and −5 becomes −2. Every bit of this is compared with the C on the chip, so no
-# float may enter; a right shift of a negative integer rounds down, in NumPy as on an AVR.
+# With $m = 2^{30}$ and $e = 0$, a half: 5 becomes 3 and −5 becomes −2. Every bit of this is compared with the C on the
+# chip, so no float may enter; a right shift of a negative integer rounds down, in NumPy as on an AVR.
 
 
 # %% solution="multiplier_of"
@@ -280,8 +281,9 @@ def cases(rng):
 
 # %% [markdown]
 # ## 4. A layer
-# Weights are int8 from −127 to 127 with zero point 0, and each **output channel**, a row, has a scale of its own: its largest
-# magnitude over 127, or 1/127 where all are 0. The bias is int32 at the scale of the sum, $s_x s_w$. Each channel has its factor.
+# Weights are int8 from −127 to 127 with zero point 0, and each **output channel**, a row, has a scale of its own: its
+# largest magnitude over 127, or 1/127 where all are 0. The bias is int32 at the scale of the sum, $s_x s_w$. Each
+# channel has its factor.
 
 
 # %% solution="layer_constants"
@@ -315,8 +317,8 @@ def cases(rng):
 
 
 # %% [markdown]
-# Your functions make the whole network. The range of a layer's output is what the training set spans; a ReLU is a lower bound
-# at the zero point.
+# Your functions make the whole network. The range of a layer's output is what the training set spans; a ReLU is a lower
+# bound at the zero point.
 
 
 # %%
@@ -354,17 +356,18 @@ print(plan_model(model))
 # The arena is where activations live: a layer's input may be overwritten once its output is complete.
 #
 # ## 5. Predict
-# `header(model)` writes constants and a function `model_run` as C; `kits/sketches/serve` takes vectors over the line and
-# answers. Before it is compiled: what will it take? MLSys·im knows kernels in plain C on this core, with constants fitted
-# to other layers than these.
+# `header(model)` writes constants and a function `model_run` as C; `kits/sketches/serve` takes vectors over the line
+# and answers. Before it is compiled: what will it take? MLSys·im knows kernels in plain C on this core, with constants
+# fitted to other layers than these.
 
 # %% show
 print(tinyml.predict(network(), DEVICE, kernels="plain"))
 
 # %% [markdown]
-# That is a model and not a measurement. Lock what you believe: the time of one inference at 16 MHz, the flash of the whole
-# program, its RAM without the stack, and the energy of one inference at the power above. How far do you trust the model? The
-# interval says it: half of each point is for locking, half for an interval that is narrow and holds the truth.
+# That is a model and not a measurement. Lock what you believe: the time of one inference at 16 MHz, the flash of the
+# whole program, its RAM without the stack, and the energy of one inference at the power above. How far do you trust the
+# model? The interval says it: half of each point is for locking, half for an interval that is narrow and holds the
+# truth.
 
 # %% predict="latency" points=1 unit="s"
 # predict("latency", "... ms", low="... ms", high="... ms")
@@ -418,7 +421,8 @@ def key(v):
 
 # %% [markdown]
 # ## 6. Compile, run, measure
-# The cell compiles, streams 24 windows over the serial line, compares each answer with NumPy to the last bit, and counts.
+# The cell compiles, streams 24 windows over the serial line, compares each answer with NumPy to the last bit, and
+# counts.
 
 # %% show
 measured = attempt(measure, model, q_test[:24], TARGET, board=BOARD)
@@ -438,8 +442,8 @@ against_prediction({"inference": (float(expected.cycles), measured.count)}, meas
 memory_map(measured.report) if measured else None
 
 # %% [markdown]
-# Below, the program is built again from your functions alone, and windows it never saw are asked over the line. Each answer must
-# be the integers' to the last bit, and the largest output must be at the motion that it was.
+# Below, the program is built again from your functions alone, and windows it never saw are asked over the line. Each
+# answer must be the integers' to the last bit, and the largest output must be at the motion that it was.
 
 
 # %% check="motion" points=6 covers="scale_of,quantise,multiplier_of,layer_constants"
@@ -474,26 +478,28 @@ def cases(rng):
 
 # %% [markdown]
 # ## 7. Where the cycles go
-# 51 cycles a multiply-add, for a processor that multiplies in two? The loop of the plain kernel loads an input, takes the
-# zero point off it, loads a weight from flash, multiplies 16 × 16 bits and adds to 32. Beside it stand 34 outputs, each
-# requantised with a product of 32 × 32 bits, which takes eight registers and sixteen multiplications of bytes.
+# 51 cycles a multiply-add, for a processor that multiplies in two? The loop of the plain kernel loads an input, takes
+# the zero point off it, loads a weight from flash, multiplies 16 × 16 bits and adds to 32. Beside it stand 34 outputs,
+# each requantised with a product of 32 × 32 bits, which takes eight registers and sixteen multiplications of bytes.
 #
 # ### A kernel of your own
 # This is the stretch goal: **at most 30 cycles a multiply-add**, everything counted. Two gifts come with it. The zero
-# point is folded into the bias, $\sum (x - z) w + b = \sum x w + (b - z \sum w)$, so inputs are used as they are. And layers are
-# shorter than 256. The rest is types: 63 products of at most 2¹⁴ fit in how many bits? An AVR has 32 registers of one byte, and
-# avr-gcc knows `__int24`. What it makes of `int32_t` here takes 83 cycles, more than the plain kernel's. When C is at its
-# end, two instructions are left that gcc 5 will not choose by itself, a load that moves on, for RAM and for flash:
+# point is folded into the bias, $\sum (x - z) w + b = \sum x w + (b - z \sum w)$, so inputs are used as they are. And
+# layers are shorter than 256. The rest is types: 63 products of at most 2¹⁴ fit in how many bits? An AVR has 32
+# registers of one byte, and avr-gcc knows `__int24`. What it makes of `int32_t` here takes 83 cycles, more than the
+# plain kernel's. When C is at its end, two instructions are left that gcc 5 will not choose by itself, a load that
+# moves on, for RAM and for flash:
 #
 # ```c
 # __asm__("ld %0, X+" : "=r"(a), "+x"(x));       /* a = *x++ */
 # __asm__("lpm %0, Z+" : "=r"(b), "+z"(w));      /* b = *w++, w in flash */
 # ```
 #
-# Your function gets the layer's record (`kits/sketches/lib/mlk_base.h`): `q->weight` in flash, `q->bias + o` for `mlk_rom_i32`, `q->in_c`,
-# `q->out_c`; `mlk_output(q, o, sum)` requantises. The library's own dense kernels are not in reach. It is judged on given
-# constants, not on your quantisation. An answer may take 97,900 cycles: 52,900 for reading the question, checking it and
-# writing the answer, and 30 for each of 1,500 multiply-adds. Half of the points are for right answers alone.
+# Your function gets the layer's record (`kits/sketches/lib/mlk_base.h`): `q->weight` in flash, `q->bias + o` for
+# `mlk_rom_i32`, `q->in_c`, `q->out_c`; `mlk_output(q, o, sum)` requantises. The library's own dense kernels are not in
+# reach. It is judged on given constants, not on your quantisation. An answer may take 97,900 cycles: 52,900 for reading
+# the question, checking it and writing the answer, and 30 for each of 1,500 multiply-adds. Half of the points are for
+# right answers alone.
 
 
 # %%
@@ -576,9 +582,9 @@ def cases(rng):
 # %% [markdown]
 # ## 8. A box that runs for a year
 # In `mine` is a plan: `rate` inferences a second with kernels that MLSys·im calls `kernels`, a processor clocked at
-# `clock_MHz` to save power, `other_ram` bytes for sensor and radio, and `joules_a_day` from a cell for inference. The stack needs
-# 200 B more. `tinyml.predict(network(), DEVICE, kernels=..., clock=...)` gives `seconds`, `memory` and `energy`; its power follows
-# the clock.
+# `clock_MHz` to save power, `other_ram` bytes for sensor and radio, and `joules_a_day` from a cell for inference. The
+# stack needs 200 B more. `tinyml.predict(network(), DEVICE, kernels=..., clock=...)` gives `seconds`, `memory` and
+# `energy`; its power follows the clock.
 
 # %% show
 for name, value in mine.items():
@@ -635,8 +641,8 @@ def key(v):
 
 # %% [markdown]
 # ### Decide
-# Which limit is nearest, "time", "RAM" or "energy", and what would you change first: clock, kernel, rate, network? Name the three
-# answers that show it, the alternative that you turned down, and what could prove you wrong.
+# Which limit is nearest, "time", "RAM" or "energy", and what would you change first: clock, kernel, rate, network? Name
+# the three answers that show it, the alternative that you turned down, and what could prove you wrong.
 
 # %% decision="box" points=3
 # box = decision(claim="...", binding="...", evidence=("...", "...", "..."), rejected="...", risk="...")
@@ -660,20 +666,20 @@ def key(v):
 
 
 # %% [markdown] rubric="gap" points=4
-# Explain the gap. (a) Take the one of your four predictions that was furthest off, or the interval that was widest for no
-# reason: what does the model count, and what does the program have beside it? (b) An answer over the line takes about
-# 129,000 cycles, the inference 76,600 of them. What are the others, and would a faster kernel help a user who streams
-# windows over this line? (c) If you wrote the kernel: which change gave most, and why? Else: which one would you try first?
-# Use numbers of your own run.
+# Explain the gap. (a) Take the one of your four predictions that was furthest off, or the interval that was widest for
+# no reason: what does the model count, and what does the program have beside it? (b) An answer over the line takes
+# about 129,000 cycles, the inference 76,600 of them. What are the others, and would a faster kernel help a user who
+# streams windows over this line? (c) If you wrote the kernel: which change gave most, and why? Else: which one would
+# you try first? Use numbers of your own run.
 #
 # ### BEGIN MARK SCHEME
 # One point each:
 #
 # 1. A predicted and a measured figure are compared as a ratio or difference, with units.
-# 2. The cause is named in the program: sections that the model's constants do not know, buffers of the line, requantisation of
-#    34 outputs, loops at their ends.
+# 2. The cause is named in the program: sections that the model's constants do not know, buffers of the line,
+#    requantisation of 34 outputs, loops at their ends.
 # 3. The rest is the line: bytes of ten bits at 115,200 baud, hex digits and the CRC; a faster kernel shortens the answer
 #    by less than a third, and streaming inputs costs far more time than either.
-# 4. A change with its cycles a multiply-add before and after, or a reasoned first try: the accumulator's width, 8 × 8 bits
-#    products, loads that move on.
+# 4. A change with its cycles a multiply-add before and after, or a reasoned first try: the accumulator's width, 8 × 8
+#    bits products, loads that move on.
 # ### END MARK SCHEME
