@@ -3,7 +3,7 @@
 #
 # A microphone gives 8,000 integers a second, and a small network wants a handful of numbers a frame: how loud is each
 # octave? Between them stand a window, a Fourier transform, a power and a logarithm. In floats that is a line of NumPy;
-# an Uno does a float product in software, and takes ten times as long for it as for an integer one. So it is done in
+# an Uno has no floats but those that a library computes, at several times the cycles of an integer. So it is done in
 # integers, and the C on the chip gives the same bits as your NumPy, or the network is fed something that it was not
 # trained on.
 #
@@ -242,7 +242,8 @@ def key(v):
 # %% show
 reveal("error", f"{100 * error(tone(0.01)):.3g} %")
 for level in (1.0, 0.3, 0.1, 0.03, 0.01, 0.003):
-    print(f"amplitude {level:<6} of full scale: error {100 * error(tone(level)):8.3f} %, {-20 * np.log10(error(tone(level))):5.1f} dB below")
+    share = error(tone(level))
+    print(f"amplitude {level:<6} of full scale: error {100 * share:8.3f} %, {-20 * np.log10(share):5.1f} dB below")
 
 # %% [markdown]
 # The error does not shrink with the signal: it is a floor of about one step, so each factor of ten in the amplitude
@@ -319,7 +320,7 @@ for sound, label in zip(words.x, words.y, strict=True):
 # ### What will it cost?
 # The library has a front end of this kind, with mel bands: `kits/sketches/front`. For a frame of 64 and five bands it
 # does a window, 192 butterflies of four products each, the power of 32 bins and the bands, in plain C. How long does an
-# Uno at 16 MHz take for a frame? A product of 16 × 16 bits to 32 is a call of some 30 cycles. Lock it.
+# Uno at 16 MHz take for a frame? A product of 16 × 16 bits to 32 takes some 30 cycles. Lock it.
 
 # %% predict="frame" points=1 unit="s"
 # predict("frame", "... ms", low="... ms", high="... ms")
@@ -330,7 +331,7 @@ predict("frame", "12.1 ms", low="12 ms", high="12.3 ms")
 
 # %% key="frame"
 # simavr 1.6, arduino:avr 1.8.7, avr-gcc 5.4.0; tests/kits/test_notebooks.py counts them again.
-SIMULATED = {"cycles": 194_189}
+SIMULATED = {"cycles": 194_079}
 
 
 def key(v):
@@ -359,7 +360,7 @@ if library:
 memory_map(library[2]) if library else None
 
 # %% [markdown]
-# A thousand cycles a butterfly, of which the four products take an eighth. Where is the rest? An AVR shifts by one
+# A thousand cycles a butterfly, all counted, of which the four products take an eighth. Where is the rest? An AVR shifts by one
 # place in one instruction, a byte at a time. `x >> 15` for an `int32_t` is a loop of fifteen turns, each over four
 # bytes. A shift by 16 is free: it takes the other two bytes. So $x \gg 15$ is the upper half doubled, with the top bit
 # of the lower half below it.
