@@ -160,7 +160,7 @@ def _picture(name, across, up, x_label, y_label, curves, paths, limit, alt):
 
 def _control(name, knob, start):
     key, label, values = knob
-    at, told = list(values).index(start[key]), [v if isinstance(v, str) else written(v) for v in values]
+    at, told = list(values).index(start[key]), [v if isinstance(v, str) else written(v, digits=6) for v in values]
     ident = f"live-{name}-{key}"
     if any(isinstance(v, str) for v in values):
         options = "".join(f"<option{' selected' if i == at else ''}>{escape(t)}</option>" for i, t in enumerate(told))
