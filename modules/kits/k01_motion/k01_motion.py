@@ -498,8 +498,8 @@ def cases(rng):
 # Your function gets the layer's record (`kits/sketches/lib/mlk_base.h`): `q->weight` in flash, `q->bias + o` for
 # `mlk_rom_i32`, `q->in_c`, `q->out_c`; `mlk_output(q, o, sum)` requantises. The library's own dense kernels are not in
 # reach. It is judged on given constants, not on your quantisation. An answer may take 97,900 cycles: 52,900 for reading
-# the question, checking it and writing the answer, and 30 for each of 1,500 multiply-adds. Half of the points are for
-# right answers alone.
+# the question, checking it and writing the answer, and 30 for each of 1,500 multiply-adds. Two thirds of the points are
+# for right answers alone.
 
 
 # %%

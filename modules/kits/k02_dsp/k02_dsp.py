@@ -544,7 +544,6 @@ def key(v):
     right = shares(v)["RAM"]
     return Key(right, "%", tol=0.01, mistakes=(
         Mistake(right - 2 * v["size"] / RAM, 0.5, "there are three arrays: real and imaginary parts, and the frame that fills meanwhile"),
-        Mistake(right - 3 * v["size"] / RAM, 0.25, "a sample has two bytes"),
         Mistake(right - STACK / RAM, 0.5, "the stack is in the same RAM, and no compile report shows it"),
     ))
 
