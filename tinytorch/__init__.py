@@ -39,6 +39,7 @@ _MODULES = {
     "attention": ("MultiHeadAttention", "attention_weights", "causal_mask", "padding_mask", "scaled_dot_product_attention"),
     "profiling": ("Profile",),
     "quantization": ("FakeQuantize", "Int4Linear", "QuantizedConv2d", "QuantizedLinear", "quantize_model", "size_of"),
+    "acceleration": ("distances", "fuse"),
     "compression": ("CSRLinear", "LowRankLinear", "Pruner", "distillation_loss"),
     "transformers": (
         "GPT", "MLP", "Block", "LayerNorm", "RMSNorm", "attention_entropy", "bits_per_byte", "causality_leak", "generate", "perplexity",

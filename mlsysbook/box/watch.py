@@ -16,6 +16,8 @@ _FILES = {"open", "os.listdir", "os.scandir", "sqlite3.connect", "os.symlink", "
           "os.rename"}
 _NETWORK = {"socket.connect", "socket.bind", "socket.sendto", "socket.sendmsg"}
 _PROGRAMS = {"os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "pty.spawn"}
+# Kernels are compiled: a compiler and what it makes stay in the same box. Cython asks Python's platform, and that asks uname.
+_COMPILING = {f"/usr/bin/{name}" for name in ("cc", "gcc", "clang")} | {"uname"}
 _SIGNALS = {"os.kill", "signal.pthread_kill", "os.killpg"}
 _INSIDE = {"sys._getframe", "sys._current_frames", "sys.settrace", "sys.setprofile", "gc.get_objects", "gc.get_referrers",
            "gc.get_referents", "os.fork", "os.forkpty", "ctypes.dlsym", "ctypes.dlopen"}
@@ -37,6 +39,7 @@ class Watch:
         sendall, frame, fsdecode, abspath = _socket.socket.sendall, sys._getframe, os.fsdecode, os.path.abspath
         kinds = bytes, str, OSError, RecursionError
         length, text, kind_of = len, str, isinstance
+        compiling = frozenset(_COMPILING)
 
         def flag(kind, note):
             if note in seen or length(seen) >= MAX_FLAGS:
@@ -69,6 +72,8 @@ class Watch:
             elif event == "socket.getaddrinfo":
                 flag("escape", f"tried the network: {event} {args[:2]}")
             elif event in _PROGRAMS:
+                if event == "subprocess.Popen" and kind_of(args[0], kinds[1]) and args[0] in compiling:
+                    return
                 flag("escape", f"started a program: {event} {text(args[0])[:120]}")
             elif event in _SIGNALS:
                 flag("escape", f"sent a signal: {event} {args}")

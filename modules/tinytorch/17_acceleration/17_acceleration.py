@@ -1002,8 +1002,8 @@ def cython_source(program, name="kernel"):
             return "NAN"
         return f"<float>({'-' if value < 0 else ''}INFINITY)" if math.isinf(value) else f"<float>({float(value)!r})"
 
-    taken = ", ".join([*(f'object[const float, ndim=1, mode="c"] {key}' for key in inputs_of(program)), 'object[float, ndim=1, mode="c"] out'])
-    lines = [f"def {name}({taken}):", "    cdef Py_ssize_t i, n = out.shape[0]",
+    taken = [f'object[const float, ndim=1, mode="c"] {key}' for key in inputs_of(program)] + ['object[float, ndim=1, mode="c"] out']
+    lines = [f"def {name}({', '.join(taken)}):", "    cdef Py_ssize_t i, n = out.shape[0]",
              f"    cdef float {', '.join(f'v{k}' for k in range(len(program)))}", "    with nogil:", "        for i in range(n):"]
     for k, (kind, *rest) in enumerate(program):
         said = f"{rest[0]}[i]" if kind == "input" else number(rest[0]) if kind == "const" else UFUNCS[kind].format(*(f"v{j}" for j in rest))
