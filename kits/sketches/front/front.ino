@@ -21,8 +21,12 @@ void loop(void)
 {
     const uint8_t got = mlk_frame_push(&line, (uint8_t)port_read());
     if (got == MLK_FRAME_NONE) return;
-    if (got != MLK_FRAME_READY || line.command != 'F' || line.length != 1 + 2 * FRONT_SIZE) {
-        mlk_frame_error(put, 0, got != MLK_FRAME_READY ? got : line.command != 'F' ? MLK_ERROR_COMMAND : MLK_ERROR_SIZE);
+    if (got != MLK_FRAME_READY) {
+        mlk_frame_error(put, 0, got);
+        return;
+    }
+    if (line.command != 'F' || line.length != 1 + 2 * FRONT_SIZE) {
+        mlk_frame_error(put, 0, line.command == 'F' ? MLK_ERROR_SIZE : MLK_ERROR_COMMAND);
         return;
     }
     for (uint16_t i = 0; i < FRONT_SIZE; i++)

@@ -424,10 +424,10 @@ def watts(v):
 
 
 def pool():
-    for every, microphone, battery in itertools.product((50, 40, 30, 500, 1000, 250, 60), (0.1, 0.3, 1.6, 2.4, 4.0), (0.7, 1.1)):
+    for every, microphone, battery in itertools.product((60, 50, 40, 30, 125, 150, 200, 100), (0.25, 0.4, 0.6, 1.6, 2.4), (0.7, 1.1)):
         v = {"every": f"{every} ms", "microphone": f"{microphone} mW", "battery": f"{battery} Wh"}
-        second, first = sorted(watts(v).values())[-2:]
-        if first > 1.3 * second:
+        third, second, first = sorted(watts(v).values())
+        if first > 1.3 * second and third > 0.1 * second:
             yield v
 
 # %%

@@ -469,10 +469,10 @@ def watts(v):
 
 def pool():
     for period, rate, message, sleep, battery in itertools.product(
-            (30, 60, 300, 900), (0.5, 2, 5), (0.1, 2.5, 6), (15, 80, 600), ("4 Wh", "9 Wh")):
+            (30, 60, 120, 300, 900), (0.5, 1, 2, 5), (0.1, 0.8, 2.5, 6), (15, 80, 300, 600), ("4 Wh", "9 Wh")):
         v = {"period": f"{period} s", "rate": f"{rate} %", "message": f"{message} J", "sleep": f"{sleep} uW", "battery": battery}
         third, second, first = sorted(watts(v).values())
-        if first > 1.5 * second and third > 0.03 * first:
+        if first > 1.4 * second and third > 0.07 * (first + second):
             yield v
 
 # %%

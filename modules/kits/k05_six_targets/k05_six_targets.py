@@ -407,7 +407,7 @@ mine = variant()
 print(mine)
 
 # %% [markdown]
-# **6.1** How much RAM does the job take there?
+# **6.1** How much RAM does the job take there, to the byte?
 
 # %% answer="memory" points=2
 memory = ""  # such as "900 B"
@@ -419,7 +419,7 @@ memory = f"{max(a + b for a, b in zip(sizes, sizes[1:], strict=False)) + tinyml.
 # %% key="memory"
 def key(v):
     sizes, own = v["sizes"], tinyml.CORES.find("avr").static.value
-    return Key(asked(v).memory, "B", tol=0.01, mistakes=[
+    return Key(asked(v).memory, "B", tol=0.0005, mistakes=[
         Mistake(asked(v).memory - own, 0.5, "the line, the frame and the core's own variables take RAM too"),
         Mistake(sum(sizes) + own, 0.5, "a layer's input can be given up when its output is there: not all exist at a time"),
         Mistake(max(sizes) + own, 0.25, "a layer's input and its output exist at the same time"),
@@ -438,7 +438,7 @@ program = f"{weights + 9 * outputs + tinyml.CORES.find('avr').plain_code.value:.
 # %% key="program"
 def key(v):
     told, code = asked(v), tinyml.CORES.find("avr").plain_code.value
-    return Key(told.flash, "B", tol=0.01, mistakes=[
+    return Key(told.flash, "B", tol=0.002, mistakes=[
         Mistake(told.flash - code, 0.5, "the program itself takes flash too"),
         Mistake(told.flash - 9 * sum(v["sizes"][1:]), 0.5, "each output has a bias, a multiplier and a shift, 9 B"),
         Mistake(4 * told.macs + 9 * sum(v["sizes"][1:]) + code, 0.25, "weights are int8, a byte each"),
@@ -460,7 +460,7 @@ latency = f"{float(tinyml.predict(job, 'atmega328p', kernels='plain', allow_infe
 # %% key="latency"
 def key(v):
     told = asked(v)
-    return Key(float(told.seconds), "s", tol=0.03, mistakes=[
+    return Key(float(told.seconds), "s", tol=0.004, mistakes=[
         Mistake(float(told.seconds) * 16 / 64, 0.25, "that is at 64 MHz; the ATmega328P runs at 16 MHz"),
         Mistake(told.macs / 16e6, 0.0, "a multiply-add takes some forty cycles here, not one"),
         Mistake(37.7 * told.macs / 16e6, 0.5, "each output costs besides: its scaling"),

@@ -76,7 +76,7 @@ static inline uint32_t port_ticks_stop(void)
 #define PORT_TICK_HZ 1000000UL
 #define PORT_TICK_UNIT "us"
 
-static inline uint32_t port_since;
+static uint32_t port_since;
 
 static inline void port_begin(void)
 {
