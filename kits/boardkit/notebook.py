@@ -2,7 +2,7 @@
 
 import os
 
-from .errors import BoardError, PlatformMissing, ToolMissing
+from .errors import BoardError, PlatformMissing, SketchError, ToolMissing
 
 
 def chosen(default="simavr:atmega328p"):
@@ -15,7 +15,7 @@ def chosen(default="simavr:atmega328p"):
 
 
 def attempt(call, *args, **kwargs):
-    """call(...), or None and one printed line where a compiler, emulator or board is missing.
+    """call(...), or None and what is wrong in print: a compiler, emulator or board is missing, or the sketch does not compile.
 
     Not called in the box of the grader: what counts there is built again by the judge.
     """
@@ -27,4 +27,6 @@ def attempt(call, *args, **kwargs):
         return call(*args, **kwargs)
     except (ToolMissing, PlatformMissing, BoardError) as error:
         print(f"not run here: {error}")
-        return None
+    except SketchError as error:
+        print(error, *(f"  {d}" for d in error.diagnostics if d.severity == "error"), sep="\n")
+    return None

@@ -14,6 +14,7 @@ import pytest
 
 from boardkit import compile_sketch, measure, open_target
 from boardkit.elf import memory, sections
+from boardkit.notebook import attempt, chosen
 from mlsysbook import catalogue
 from mlsysbook.answers import mode
 from mlsysbook.answers.check import Case, run_case
@@ -191,3 +192,21 @@ def test_without_compilers_a_notebook_says_what_is_missing_and_goes_on(kit, caps
                 exec(cell.code, ns)
     said = re.findall(r"not run here: .*", capsys.readouterr().out)
     assert said and all("install" in line for line in said), said
+
+
+def test_a_cell_whose_c_does_not_compile_says_where_and_goes_on(capsys):
+    need(M4)
+    assert attempt(compile_sketch, "blink", M4, files={"led.h": BROKEN["no name"]}) is None
+    assert re.search(r"^  led\.h:2:\d+: error: 'perod' undeclared", capsys.readouterr().out, re.M)
+
+
+def test_the_target_is_chosen_outside_and_nothing_runs_where_work_is_graded(monkeypatch):
+    monkeypatch.delenv("KITS_TARGET", raising=False)
+    monkeypatch.delenv("KITS_BOARD", raising=False)
+    assert chosen() == (UNO, UNO) and chosen(M4) == (M4, M4)
+    monkeypatch.setenv("KITS_TARGET", "/dev/ttyACM0")
+    monkeypatch.setenv("KITS_BOARD", "uno")
+    assert chosen() == ("/dev/ttyACM0", "uno")
+    called = []
+    monkeypatch.setenv("MLSYS_BOX", "1")
+    assert attempt(called.append, 1) is None and called == []

@@ -360,10 +360,10 @@ if library:
 memory_map(library[2]) if library else None
 
 # %% [markdown]
-# A thousand cycles a butterfly, all counted, of which the four products take an eighth. Where is the rest? An AVR shifts by one
-# place in one instruction, a byte at a time. `x >> 15` for an `int32_t` is a loop of fifteen turns, each over four
-# bytes. A shift by 16 is free: it takes the other two bytes. So $x \gg 15$ is the upper half doubled, with the top bit
-# of the lower half below it.
+# A thousand cycles a butterfly, all counted, of which the four products take an eighth. Where is the rest? An AVR
+# shifts by one place in one instruction, a byte at a time. `x >> 15` for an `int32_t` is a loop of fifteen turns, each
+# over four bytes. A shift by 16 is free: it takes the other two bytes. So $x \gg 15$ is the upper half doubled, with
+# the top bit of the lower half below it.
 #
 # ## 5. The same in C
 # Write the three in C, to the bit as your Python. What needs care:
