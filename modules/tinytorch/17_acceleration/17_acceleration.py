@@ -533,7 +533,9 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc, method, *operands, **options):
         name = ufunc.__name__
-        if name == "power" and operands[1] in (2, 2.0):
+        if any(np.ndim(operand) for operand in operands if not isinstance(operand, Symbol)):
+            raise ValueError("arrays come into a traced function as its arguments; inside of it there are numbers only")
+        if name == "power" and not isinstance(operands[1], Symbol) and operands[1] == 2:
             name, operands = "multiply", (operands[0], operands[0])
         if method != "__call__" or options or name not in UFUNCS:
             raise ValueError(f"the compiler does not know {ufunc.__name__}{'' if method == '__call__' else '.' + method}; "
