@@ -424,17 +424,22 @@ def speculative_speedup(alpha, ahead, cost):
 def chi_square_tail(counts, weights):
     """The probability that draws with these weights give counts at least as far from them: (V,) integers, (V,) -> float.
 
-    Cells in which fewer than 5 are expected are put together; a count where the weight is 0 gives 0.0. The tail is that of
-    Wilson and Hilferty 1931, a cube root that is nearly normal.
+    Cells are put together, the rarest first, until 5 counts are expected in each; a count where the weight is 0 gives 0.0.
+    The tail is that of Wilson and Hilferty 1931, a cube root that is nearly normal.
     """
     counts, weights = np.asarray(counts, float), np.asarray(weights, float)
     if (counts[weights == 0] > 0).any():
         return 0.0
     wanted = counts.sum() * weights / weights.sum()
-    rare = wanted < 5
-    cells = [*zip(counts[~rare], wanted[~rare], strict=True), (counts[rare].sum(), wanted[rare].sum())]
-    distance = sum((seen - due) ** 2 / due for seen, due in cells if due > 0)
-    freedom = sum(due > 0 for _, due in cells) - 1
+    cells, seen, due = [], 0.0, 0.0
+    for k in np.argsort(wanted, kind="stable"):
+        seen, due = seen + counts[k], due + wanted[k]
+        if due >= 5:
+            cells.append([seen, due])
+            seen, due = 0.0, 0.0
+    if cells:
+        cells[-1] = [cells[-1][0] + seen, cells[-1][1] + due]
+    distance, freedom = sum((seen - due) ** 2 / due for seen, due in cells), len(cells) - 1
     if freedom < 1:
         return 1.0
     z = ((distance / freedom) ** (1 / 3) - (1 - 2 / (9 * freedom))) / math.sqrt(2 / (9 * freedom))

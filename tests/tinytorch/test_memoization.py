@@ -510,6 +510,11 @@ def test_the_tail_of_chi_square_is_uniform_for_draws_that_are_right(seed):
     assert chi_square_tail([3, 0], [0.0, 1.0]) == 0.0 and chi_square_tail([7], [1.0]) == 1.0
 
 
+def test_one_rare_count_is_no_proof():
+    """0.3 are expected of the rare cell, and 4 come: 1 in 4000, and not 1 in 10^11 as a cell of its own would say."""
+    assert chi_square_tail([500, 496, 4], [0.49985, 0.49985, 0.0003]) > 1e-4
+
+
 def test_two_degrees_of_freedom_have_an_exponential_tail():
     for a in (0, 10, 20, 30):
         counts = np.array([100 + a, 100 - a, 100])

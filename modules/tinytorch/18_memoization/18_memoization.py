@@ -983,7 +983,8 @@ print(f"all closed: {cache.pool.free} pages free, {len(cache.index.pages)} kept 
 
 # %% [markdown]
 # Now watch the memory of a server, with 64 × 16 positions. Requests come and go; each may become 128 long, and few
-# do. On the left each has 128 positions in a row for as long as it stays. On the right it has pages.
+# do. On the left each has 128 positions in a row for as long as it stays. On the right it has pages, and when none is free,
+# the latest request gives its own back and begins again later.
 
 # %% show
 import matplotlib.pyplot as plt
@@ -994,32 +995,40 @@ SLOTS, LONGEST, PROMPT = 1024, 128, 32
 
 
 def requests(n=60, seed=4):
-    """Arrival in steps, and tokens to be written, of n requests with prompts of 32."""
+    """Arrival in steps, number, and tokens to be written, of n requests with prompts of 32."""
     source = np.random.default_rng(seed)
-    return [(2 * k, int(source.integers(8, LONGEST - PROMPT))) for k in range(n)]
+    return [(2 * k, k, int(source.integers(8, LONGEST - PROMPT))) for k in range(n)]
 
 
 def served(pages):
-    """For each step up to 120: {request: positions in use, table or None}, and the number that wait."""
+    """The size of a page, and for each step up to 120: {request: (positions in use, table)}, how many wait, how many are done."""
     page = pages or LONGEST
-    pool, waiting, active, film = PagePool(SLOTS // page), requests(), {}, []
+    pool, waiting, active, film, done = PagePool(SLOTS // page), requests(), {}, [], 0
     for step in range(121):
-        while waiting and waiting[0][0] <= step and pool.free >= (-(-PROMPT // page) + (4 if pages else 0)):
-            _, left = waiting.pop(0)
-            table = []
-            extend_table(table, 0, PROMPT, page, pool)
-            active[60 - len(waiting)] = [PROMPT, left, table]
-        for name, entry in list(active.items()):
-            try:
-                extend_table(entry[2], entry[0], 1, page, pool)
-            except OutOfPages:
-                continue                                        # it pauses until another one has finished
-            entry[0], entry[1] = entry[0] + 1, entry[1] - 1
-            if not entry[1]:
-                for number in active.pop(name)[2]:
-                    pool.drop(number)
+        while waiting and waiting[0][0] <= step and pool.free >= -(-(PROMPT + 1) // page):
+            _, name, left = waiting.pop(0)
+            active[name] = [PROMPT, left, []]
+            extend_table(active[name][2], 0, PROMPT, page, pool)
+        for name in list(active):
+            while name in active:
+                try:
+                    extend_table(active[name][2], active[name][0], 1, page, pool)
+                    break
+                except OutOfPages:                              # the latest gives its pages back and begins again, later
+                    latest = list(active)[-1]
+                    length, left, table = active.pop(latest)
+                    waiting.insert(0, (step, latest, left + length - PROMPT))
+                    for number in table:
+                        pool.drop(number)
+            if name in active:
+                active[name][0] += 1
+                active[name][1] -= 1
+                if not active[name][1]:
+                    done += 1
+                    for number in active.pop(name)[2]:
+                        pool.drop(number)
         film.append(({name: (length, list(table)) for name, (length, _, table) in active.items()},
-                     sum(arrival <= step for arrival, _ in waiting)))
+                     sum(arrival <= step for arrival, *_ in waiting), done))
     return page, film
 
 
@@ -1027,13 +1036,13 @@ def memory(step, pages):
     result = {}
     for name, size in (("in a row", None), ("in pages", pages)):
         page, film = served(size)
-        active, waiting = film[step]
+        active, waiting, done = film[step]
         grid = np.full(SLOTS, -1.0)                             # free
         for request, (length, table) in active.items():
             for n, number in enumerate(table):
                 inside = np.arange(n * page, (n + 1) * page)
                 grid[number * page:(number + 1) * page] = np.where(inside < length, request % 19, -2)   # reserved, not used
-        result[name] = {"grid": grid.reshape(32, 32), "served": len(active), "waiting": waiting,
+        result[name] = {"grid": grid.reshape(32, 32), "served": len(active), "waiting": waiting, "done": done,
                         "used": int((grid >= 0).sum()), "empty": int((grid == -2).sum())}
     return result
 
@@ -1050,12 +1059,12 @@ def slots_drawn(axes, result, settings):
 
 
 def in_words(result, settings):
-    parts = [f"{name}: {r['served']} served, {r['waiting']} waiting, {r['used'] / SLOTS:.0%} of memory in use, "
+    parts = [f"{name}: {r['done']} done, {r['served']} served, {r['waiting']} waiting, {r['used'] / SLOTS:.0%} of memory in use, "
              f"{r['empty'] / SLOTS:.0%} reserved and empty" for name, r in result.items()]
     return f"step {settings['step']}: " + "; ".join(parts)
 
 
-explore(memory, {"step": slider(0, 120, start=60, steps=60), "pages": pick(4, 8, 16, 32, start=16)}, draw=slots_drawn, say=in_words)
+explore(memory, {"step": slider(0, 120, start=100, steps=60), "pages": pick(4, 8, 16, 32, start=16)}, draw=slots_drawn, say=in_words)
 
 # %% [markdown]
 # The model of section 1 has 40 GB for caches. Its requests may grow to 4096 tokens and on average hold 512. **How many
@@ -1165,17 +1174,22 @@ def speculative_speedup(alpha, ahead, cost):
 def chi_square_tail(counts, weights):
     """The probability that draws with these weights give counts at least as far from them: (V,) integers, (V,) -> float.
 
-    Cells in which fewer than 5 are expected are put together; a count where the weight is 0 gives 0.0. The tail is that of
-    Wilson and Hilferty 1931, a cube root that is nearly normal.
+    Cells are put together, the rarest first, until 5 counts are expected in each; a count where the weight is 0 gives 0.0.
+    The tail is that of Wilson and Hilferty 1931, a cube root that is nearly normal.
     """
     counts, weights = np.asarray(counts, float), np.asarray(weights, float)
     if (counts[weights == 0] > 0).any():
         return 0.0
     wanted = counts.sum() * weights / weights.sum()
-    rare = wanted < 5
-    cells = [*zip(counts[~rare], wanted[~rare], strict=True), (counts[rare].sum(), wanted[rare].sum())]
-    distance = sum((seen - due) ** 2 / due for seen, due in cells if due > 0)
-    freedom = sum(due > 0 for _, due in cells) - 1
+    cells, seen, due = [], 0.0, 0.0
+    for k in np.argsort(wanted, kind="stable"):
+        seen, due = seen + counts[k], due + wanted[k]
+        if due >= 5:
+            cells.append([seen, due])
+            seen, due = 0.0, 0.0
+    if cells:
+        cells[-1] = [cells[-1][0] + seen, cells[-1][1] + due]
+    distance, freedom = sum((seen - due) ** 2 / due for seen, due in cells), len(cells) - 1
     if freedom < 1:
         return 1.0
     z = ((distance / freedom) ** (1 / 3) - (1 - 2 / (9 * freedom))) / math.sqrt(2 / (9 * freedom))
@@ -1538,7 +1552,7 @@ The frumious Bandersnatch!
 letters = np.frombuffer(POEM.encode(), np.uint8).astype("int64")
 
 
-def taught(model, steps, rate=4e-3):
+def taught(model, steps, rate):
     """The model after some steps on the poem, and its last loss."""
     optimizer, source = AdamW(model.parameters(), rate), np.random.default_rng(0)
     for _ in range(steps):
@@ -1551,8 +1565,8 @@ def taught(model, steps, rate=4e-3):
     return model.eval(), loss.item()
 
 
-target, loss = taught(GPT(128, 96, 4, 4, length=256, positions="none", rng=np.random.default_rng(0)), 80, 3e-3)
-draft, draft_loss = taught(GPT(128, 32, 1, 2, length=256, positions="none", rng=np.random.default_rng(1)), 80)
+target, loss = taught(GPT(128, 96, 4, 4, length=256, positions="none", rng=np.random.default_rng(0)), 90, 1.5e-3)
+draft, draft_loss = taught(GPT(128, 32, 1, 2, length=256, positions="none", rng=np.random.default_rng(1)), 60, 4e-3)
 print(f"loss of the target {loss:.2f}, of the draft {draft_loss:.2f} nats a letter")
 prompt = letters[None, :20]
 done = speculate(target, draft, prompt, 200, 4, rng=np.random.default_rng(2))
@@ -1615,7 +1629,7 @@ print(f"a pass of the target over one position {passes['one'] * 1e3:.2f} ms, ove
       f"a step of the draft {passes['draft'] * 1e3:.2f} ms, {cost:.2f} of that")
 ways = {"alone": lambda: generate_cached(target, prompt, 60, rng=np.random.default_rng(2)),
         "with draft": lambda: speculate(target, draft, prompt, 60, 4, rng=np.random.default_rng(2))}
-times = best_of_turns(ways, 3)
+times = best_of_turns(ways, 5)
 reveal("speculation", f"{times['alone'] / times['with draft']:.3g}")
 for name, taken in times.items():
     print(f"{name:11} {taken / 60 * 1e3:.2f} ms a token")
