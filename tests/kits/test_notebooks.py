@@ -53,8 +53,8 @@ def names(kit):
     return ns
 
 
-def graded(kit, check, changed=None, target=None):
-    """The item of a check, with the cell of one solution changed (a Mutant)."""
+def graded(kit, check, changed=None, target=None, sources=None):
+    """The item of a check, with the cell of one solution changed (a Mutant). sources: of cells, by id, for what an exercise forbids."""
     ref, a = loaded(kit), KITS[kit]
     cell = ref.cell("check", check)
     spec = ref.checks[check]
@@ -74,7 +74,7 @@ def graded(kit, check, changed=None, target=None):
             exec(own[changed.solution], ns)         # whoever comes next finds what is right
     ref.checks[check], kept = spec, ref.checks[check]
     try:
-        return judge_check(ref, f"check-{check}", cell, record, "", hidden, {}, boxed=False)
+        return judge_check(ref, f"check-{check}", cell, record, "", hidden, sources or {}, boxed=False)
     finally:
         ref.checks[check] = kept
 
@@ -147,6 +147,20 @@ def test_the_fixed_point_transform_of_kit_02_is_the_librarys():
             np.testing.assert_array_equal(ours, theirs)
     for x in (0, 1, 3, 77, 2**20 - 1, 2**32 - 1):
         assert ns["log2_q8"](x) == dsp.log2(x)
+
+
+@pytest.mark.parametrize(("kit", "name", "source", "uses"), [
+    ("k01_motion", "scale_of", "import boardkit.quantize as q\ndef scale_of(low, high):\n    s = q.scale_of(low, high)\n    return s.scale, s.zero",
+     "boardkit.quantize.scale_of"),
+    ("k01_motion", "quantise", "def quantise(real, scale, zero):\n    return Scale(scale, zero).quantize(real)",
+     "boardkit.quantize.Scale"),
+    ("k01_motion", "multiplier_of", "from boardkit.quantize import quantize_multiplier as multiplier_of", "boardkit.quantize.quantize_multiplier"),
+    ("k02_dsp", "mul_q15", "from boardkit.dsp import multiply_q15\ndef mul_q15(a, b):\n    return multiply_q15(a, b).astype('int16')",
+     "boardkit.dsp.multiply_q15"),
+    ("k02_dsp", "log2_q8", "def log2_q8(x):\n    from boardkit import dsp\n    return int(dsp.log2(x))", "boardkit.dsp.log2"),
+])
+def test_what_the_library_has_is_not_to_be_borrowed(kit, name, source, uses):
+    assert graded(kit, name, sources={f"solution-{name}": source})["note"] == f"uses {uses}, which this exercise does without"
 
 
 HEAD = "static uint8_t led_at(uint32_t t, uint16_t on, uint16_t off, uint8_t times)\n{{ (void)on, (void)off, (void)times; {} }}\n"

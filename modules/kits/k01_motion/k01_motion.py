@@ -151,7 +151,8 @@ def scale_of(low, high):
 
 
 # %% check="scale_of" points=2
-check("scale_of", [case(-1.0, 3.0), case(0.0, 2.55), case(0.5, 5.1)], compare="value")
+check("scale_of", [case(-1.0, 3.0), case(0.0, 2.55), case(0.5, 5.1)], compare="value",
+      forbid=("boardkit.quantize.scale_of",))
 
 
 # %% hidden="scale_of"
@@ -180,7 +181,7 @@ check("quantise", [
     case(np.array([-1.0, 0.0, 3.0, -7.0]), 4 / 255, -64),
     case(np.array([0.5, 1.5, -0.5, 2.5]), 1.0, 0),
     case(np.array([[1.0, 2.0], [1.0, 2.0]]), np.array([[0.5], [0.25]]), 0),
-])
+], forbid=("Scale", "boardkit.quantize.Scale"))
 
 
 # %% hidden="quantise"
@@ -229,7 +230,8 @@ def multiplier_of(real):
 
 
 # %% check="multiplier_of" points=3
-check("multiplier_of", [case(0.3), case(1.0), case(0.0), case(1 - 2.0**-40)], compare="value", forbid=("quantize_multiplier",))
+check("multiplier_of", [case(0.3), case(1.0), case(0.0), case(1 - 2.0**-40)], compare="value",
+      forbid=("boardkit.quantize.quantize_multiplier",))
 
 
 # %% hidden="multiplier_of"
@@ -263,7 +265,7 @@ check("requantise", [
     case(np.array([5, -5, 4, -4]), 2**30, 0),
     case(np.array([12, -12, 10, -10, 1000]), 2**30, -2),
     case(np.array([[100, -100], [100, -100]]), np.array([1288490189, 2**30]), np.array([-1, 1])),
-], forbid=("requantize",))
+], forbid=("boardkit.quantize.requantize",))
 
 
 # %% hidden="requantise"
@@ -303,7 +305,7 @@ def layer_constants(weight, bias, scale_in, scale_out):
 check("layer_constants", [
     case(np.array([[1.27, -0.5], [0.1, 0.127]]), np.array([0.3, -0.3]), 0.05, 0.1),
     case(np.array([[0.0, 0.0, 0.0]]), np.array([1.0]), 0.5, 0.25),
-])
+], forbid=("quantize_layer", "boardkit.quantize.quantize_layer", "boardkit.quantize.quantize_weight"))
 
 
 # %% hidden="layer_constants"
