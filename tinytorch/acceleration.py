@@ -25,7 +25,7 @@ from tinytorch.tensor import ShapeError, Tensor
 # What the compiler knows: a ufunc of NumPy, and how C says it. Both give NaN where an operand of a maximum is NaN.
 UFUNCS = {
     "add": "{0} + {1}", "subtract": "{0} - {1}", "multiply": "{0} * {1}", "divide": "{0} / {1}",
-    "maximum": "({0} if {0} > {1} or {0} != {0} else {1})", "minimum": "({0} if {0} < {1} or {0} != {0} else {1})",
+    "maximum": "({0} if {0} != {0} else ({0} if {0} > {1} else {1}))", "minimum": "({0} if {0} != {0} else ({0} if {0} < {1} else {1}))",
     "negative": "-{0}", "absolute": "fabsf({0})", "sqrt": "sqrtf({0})", "exp": "expf({0})", "tanh": "tanhf({0})",
 }
 COMMUTE = ("add", "multiply", "maximum", "minimum")
