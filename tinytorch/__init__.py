@@ -47,6 +47,7 @@ _MODULES = {
     ),
     "memoization": ("KVCache", "PagedCache", "generate_cached", "paged_step", "speculate"),
     "benchmarking": ("compare", "measure"),
+    "capstone": ("BUDGETS", "build"),
 }
 _TOOLS = {"student": ("NotebookError", "provenance", "use")}
 _HOME = {name: module for module, names in (_MODULES | _TOOLS).items() for name in names}
