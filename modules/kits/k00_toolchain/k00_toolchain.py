@@ -20,8 +20,11 @@
 
 # %%
 import struct
+import time
 
-from boardkit import Link, compile_sketch, memory_map, open_target
+from IPython.display import display
+
+from boardkit import Link, LivePlot, compile_sketch, data, memory_map, open_target
 from boardkit.elf import sections
 from boardkit.notebook import attempt, chosen
 from mlsysbook import Firmware, answer, case, check, decision, predict, reveal, variant
@@ -213,6 +216,33 @@ if report and (taken := attempt(turn, 40)):
 # comes, and the line carries both directions at once, so 39 of the 40 answers were on their way already. The same holds
 # for a network that begins before its input is complete. What remains is the last byte, and what answers fell behind.
 #
+# ### Numbers as they come
+# Text is the simplest protocol that a plotter reads. A ride in a car, sampled at 50 Hz by a simulated accelerometer, goes
+# through `echo` a row at a time and is drawn as it comes back.
+
+# %% show
+def ride():
+    """Send a window of motion through `echo`, one row every 20 ms, and draw what comes back -> one sentence."""
+    windows = data.motions(8, seed=3)
+    rows = windows.x[windows.y == windows.classes.index("terrestrial")][0]
+    with open_target(TARGET, firmware=report, timeout=0.2) as line:
+        plot = LivePlot(line, ("x", "y", "z"), seconds=30)
+        display(plot)
+        for row in rows:
+            line.serial.write((" ".join(f"{v:.2f}" for v in row) + "\n").encode())
+            time.sleep(0.02)
+        for _ in range(100):
+            if len(plot.rows) == len(rows):
+                break
+            time.sleep(0.05)
+        plot.stop()
+    return plot.text
+
+
+if report:
+    print(attempt(ride))
+
+# %% [markdown]
 # ### When the compiler refuses
 # A build has stages, and a message tells which one failed, so where to look:
 #
