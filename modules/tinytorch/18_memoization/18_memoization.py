@@ -1067,9 +1067,9 @@ def in_words(result, settings):
 explore(memory, {"step": slider(0, 120, start=100, steps=60), "pages": pick(4, 8, 16, 32, start=16)}, draw=slots_drawn, say=in_words)
 
 # %% [markdown]
-# The model of section 1 has 40 GB for caches. Its requests may grow to 4096 tokens and on average hold 512. **How many
-# times as many requests fit** with pages of 16, of which the last is on average half a slot less than half empty: 7.5
-# slots, than with 4096 positions reserved for each?
+# The model of section 1 has 40 GB for caches. Its requests may grow to 4096 tokens and on average hold 512; of pages of 16
+# positions, the last one of a text has 7.5 empty slots on average. **How many times as many requests fit** in such pages as
+# with 4096 positions reserved for each?
 
 # %% answer="fit" points=2
 fit = ""  # a number, such as "3"
