@@ -43,7 +43,7 @@ def measure(path, seed, wrong=None):
     """One run -> what it measured, seconds, and the gates that it failed."""
     script, begun = load(path), time.monotonic()
     with stubbed_backward() if wrong == STUBBED else contextlib.nullcontext():
-        measured = script["run"](seed, **CONTROLS.get(wrong, {})).measured
+        measured = script["run"](seed, **CONTROLS.get(wrong, {})).values
     return measured, time.monotonic() - begun, [g.measure for g in script["GATES"] if not g.holds(measured[g.measure])]
 
 

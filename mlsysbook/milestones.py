@@ -15,7 +15,7 @@ import re
 import sys
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import atomic
@@ -53,10 +53,15 @@ class Gate:
 
 @dataclass(frozen=True)
 class Run:
-    """What a run measured, by name, and what its plot needs besides."""
+    """What a run measured, by name, what its plot needs besides, and what it timed, by name: that is another number each time."""
 
     measured: dict
     shown: dict
+    timed: dict = field(default_factory=dict)
+
+    @property
+    def values(self):
+        return self.measured | self.timed
 
 
 @dataclass(frozen=True)
@@ -139,13 +144,13 @@ def _main(script):
         used = type(whose)({name: place for name, place in whose.items() if f"tinytorch.{name}" in sys.modules})
         nothing = options.mine and not any(used.values())
         print(f"code   {used}" + ("; nothing of yours was run" if nothing else ""))
-        failed = [g for g in script["GATES"] if not g.holds(run.measured[g.measure])]
+        failed = [g for g in script["GATES"] if not g.holds(run.values[g.measure])]
         if plot is not None:
             draw(script["draw"], run, plot)
             print(f"plot   {plot}")
         if options.page:
             _write_page(path.with_suffix(".md"), script["GATES"], run)
-        said = "; ".join(f"{g.measure} is {_number(run.measured[g.measure])}, wants {g}" for g in failed)
+        said = "; ".join(f"{g.measure} is {_number(run.values[g.measure])}, wants {g}" for g in failed)
         print(f"failed in {seconds:.1f} s: {said}" if failed else f"passed in {seconds:.1f} s")
         return 1 if failed else 0
 
@@ -171,9 +176,9 @@ def _bar():
 
 def rows(gates, run):
     """One line for each number that was measured, with its gate and whether it holds."""
-    wide = max(map(len, run.measured))
+    wide = max(map(len, run.values))
     by_name = {g.measure: g for g in gates}
-    for name, value in run.measured.items():
+    for name, value in run.values.items():
         g = by_name.get(name)
         verdict = f"{'holds' if g.holds(value) else 'FAILS'}: {g}{' (a theorem)' if g.exact else ''}" if g else ""
         yield f"  {name:{wide}}  {_number(value):>9}  {verdict}".rstrip()
@@ -200,7 +205,7 @@ def _write_page(page, gates, run):
     """Put the measured numbers between the marks of a page."""
     by_name = {g.measure: g for g in gates}
     table = ["| measured, seed 0 | | gate |", "|---|---|---|"]
-    for name, value in run.measured.items():
+    for name, value in run.values.items():
         g = by_name.get(name)
         gate = f"{g}, a theorem" if g and g.exact else str(g or "")
         table.append(f"| {name} | {_number(value)} | {gate} |")
