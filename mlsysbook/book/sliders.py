@@ -82,8 +82,8 @@ class _Scale:
             marks = LogLocator(subs=(1.0,) if self.high > 100 * self.low else (1.0, 2.0, 5.0)).tick_values(self.low, self.high)
         else:
             marks = MaxNLocator(7, steps=[1, 2, 5, 10]).tick_values(self.low, self.high)
-        slack = 1e-9 * (self.high - self.low)
-        return [float(m) for m in marks if self.low - slack <= m <= self.high + slack]
+        below, above = (1e-9 * x if self.log else 1e-9 * (self.high - self.low) for x in (self.low, self.high))
+        return [float(m) for m in marks if self.low - below <= m <= self.high + above]
 
 
 def _span(drawn, limit, log):

@@ -13,7 +13,7 @@ import pytest
 from mlsysbook.book import figures, numbers
 from mlsysbook.book.figures import figure
 from mlsysbook.book.numbers import ChapterError, GuardError, exercise_key, number, written
-from mlsysbook.book.sliders import live
+from mlsysbook.book.sliders import _Scale, live
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "book" / "_static" / "live.js"
@@ -227,3 +227,16 @@ def test_what_is_no_number_is_not_marked():
 def test_a_key_that_cannot_be_checked_is_refused(value, tolerance):
     with pytest.raises(ChapterError):
         exercise_key("wait", value, "ms", tolerance)
+
+
+def test_ticks_of_many_decades_lie_within_the_frame():
+    ticks = _Scale(1e5, 1e15, 0, 100, True).ticks()
+    assert ticks[0] == 1e5 and ticks[-1] == 1e15
+    assert _Scale(0, 1, 0, 100, False).ticks()[0] == 0
+
+
+def test_a_slider_tells_its_value_to_the_last_digit(page):
+    live("shape", lambda x, rows: rows * x, controls={"rows": [1024, 16384]}, x=("columns", [1.0, 2.0]), y="area", caption="The area of a rectangle over its columns.",
+         alt="A straight line that rises with the columns, to 2,048 at two columns and 1,024 rows.", say=lambda x, y, rows: f"{rows} rows.")
+    html = str(page)
+    assert "1,024" in html and "16,384" in html
