@@ -41,7 +41,10 @@ _LOADED = {}
 
 
 class CompileError(Exception):
-    """A text that does not compile, or a machine that cannot compile it."""
+    """A text that does not compile, or a machine that cannot compile it. In a notebook it is shown as its one line."""
+
+    def _render_traceback_(self):
+        return [f"CompileError: {self}"]
 
 
 def compile_cython(source, *, openmp=True):

@@ -1,5 +1,9 @@
 """Acceleration: closed forms and NumPy for what is computed, and a compiler that may not change a bit."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -220,6 +224,21 @@ def test_a_kernel_is_compiled_once_and_names_what_it_lacks():
         Kernel(text, "two")()
     with pytest.raises(NotImplementedError, match="three is not written yet"):
         Kernel("def three():\n    raise NotImplementedError()\n", "three")()
+
+
+@needs_compiler
+def test_the_cell_magic_defines_what_is_compiled_and_shows_one_line(tmp_path):
+    code = """
+from IPython.core.interactiveshell import InteractiveShell
+from tinytorch.compile import register
+shell = InteractiveShell.instance(colors="nocolor")
+assert register()
+shell.run_cell("%%cython\\ndef plus(int x):\\n    return x + 41\\n")
+shell.run_cell("print(plus(1))")
+shell.run_cell("%%cython\\ndef plus(int x):\\n    retrn x + 41\\n")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "IPYTHONDIR": str(tmp_path)})
+    assert done.stdout.splitlines() == ["42", "CompileError: line 2: Syntax error in simple statement list"], done.stderr
 
 
 def test_a_machine_without_a_compiler_says_what_to_install(monkeypatch):
