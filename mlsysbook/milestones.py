@@ -88,7 +88,7 @@ def find(root, name):
     """The milestone called `name`: 03_mlp_digits, mlp_digits, mlp or 3."""
     known = milestones(root)
     hits = [m for m in known if name in (m.name, m.name[3:], m.name[:2], m.name[:2].lstrip("0"))]
-    hits = hits or [m for m in known if m.name[3:].startswith(name)]
+    hits = hits or [m for m in known if m.name[3:].startswith(f"{name}_")] or [m for m in known if m.name[3:].startswith(name)]
     if len(hits) != 1:
         near = difflib.get_close_matches(name, [m.name[3:] for m in known], n=1, cutoff=0.3)
         raise CatalogueError(f"unknown milestone {name!r}" + (f"; did you mean {near[0]}?" if near else
