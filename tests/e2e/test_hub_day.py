@@ -13,6 +13,7 @@ from playwright import sync_api as playwright
 
 from mlsysbook.grading.classroom import Classroom
 from tests.e2e import hub_class as h
+from tests.labs.lab import reference
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
@@ -21,7 +22,7 @@ ANSWER = ("My device: $n / r$ with my decode_rate as $r$; the card: one round tr
           "Weights of half the bits would turn it.")
 CELLS = json.loads(h.LAB.notebook_path.read_text(encoding="utf-8"))["cells"]
 AUTO = {"predict-cloud_speedup": 1, "check-round_trip_seconds": 4, "answer-round_trip": 3, "answer-decode_rate": 3,
-        "check-best_place": 6}
+        "check-best_place": 6, "answer-far_answer": 2, "decision-place": 3}
 RUBRIC = "rubric-placement"
 
 pytestmark = [
@@ -127,13 +128,17 @@ def student_fetches_works_submits(page):
     errors = cells.locator("[data-mime-type$='.stderr'], [data-mime-type$='.error']")
     assert errors.all_text_contents() == []
 
-    bet, low, high = re.search(r'predict\("cloud_speedup", "([\d.]+)", low="([\d.]+)", high="([\d.]+)"\)\n### END',
-                               CELLS[at("write-cloud_speedup")]["source"]).groups()
-    assert printed(cells, "write-cloud_speedup") == f"cloud_speedup: locked {bet}, between {low} and {high}"
+    lab = reference(h.LAB.name)
+    track = re.search(r"Your track: (\w+)\.", " ".join(cells.locator(".jp-OutputArea-output").all_text_contents()))[1]
+    truth = lab.key("cloud_speedup", next(v for v in lab.pool if v["track"] == track)).value
+    bet, low, high = re.fullmatch(r"cloud_speedup: locked ([\d.]+), between ([\d.]+) and ([\d.]+)",
+                                  printed(cells, "write-cloud_speedup")).groups()
+    assert float(bet) == pytest.approx(truth, rel=1e-3) and float(low) < truth < float(high)
     assert printed(cells, "predict-cloud_speedup") == "cloud_speedup: prediction locked"
     assert "3 of 3 worked examples right" in printed(cells, "check-round_trip_seconds")
     assert "4 of 4 worked examples right" in printed(cells, "check-best_place")
-    for name in ("answer-round_trip", "answer-decode_rate"):
+    assert "place: recorded" in printed(cells, "decision-place")
+    for name in ("answer-round_trip", "answer-decode_rate", "answer-far_answer"):
         assert "recorded" in printed(cells, name) and "right" not in printed(cells, name)
     settled = cells.filter(has_text=f"cloud_speedup: you said {bet} [{low}, {high}]; it is ")
     assert settled.count() == 1 and "inside your interval" in settled.text_content()
@@ -192,7 +197,7 @@ def student_reads_feedback(page):
     feedback = page.frame_locator(".jp-HTMLViewer iframe")
     feedback.locator("text=Say how many seconds each takes.").wait_for()
     text = feedback.locator("body").inner_text()
-    assert "19.5 of 20 points" in text, "seventeen points by the machine, two and a half by hand"
+    assert "24.5 of 25 points" in text, "twenty-two points by the machine, two and a half by hand"
     assert "to be graded by hand" not in text
     shot(page, "7-student-feedback")
     feedback.locator(f"section#{RUBRIC}").scroll_into_view_if_needed()
