@@ -329,8 +329,8 @@ def through_the_wire(distance):
     return up + on(card) + down
 
 
-reveal("cloud_speedup", units.format(on(board) / through_the_wire(scene["distance"])))
 on_board, far = on(board), through_the_wire(scene["distance"])
+reveal("cloud_speedup", f"{on_board / far:.4g}")
 line("on the board", on_board, "s")
 line("on the card, pictures already there", on(card), "s")
 line("  light, both ways", 2 * propagation_seconds(scene["distance"]), "s")
