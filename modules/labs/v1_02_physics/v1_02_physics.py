@@ -239,7 +239,7 @@ line("link, down", scene["downlink"] / 8, "bit/s")
 # factor of 100.
 
 # %% predict="cloud_speedup" points=1
-# predict("cloud_speedup", "50", low="5", high="500")
+# predict("cloud_speedup", "...", low="...", high="...")
 ### BEGIN SOLUTION
 took = [roofline(work, moved, d, precision=here.precision).seconds for d in (board, card)]
 sending = 8 * scene["request"] / scene["uplink"] + 8 * scene["response"] / scene["downlink"]
