@@ -42,7 +42,7 @@ _MODULES = {
     "acceleration": ("distances", "fuse"),
     "compression": ("CSRLinear", "LowRankLinear", "Pruner", "distillation_loss"),
     "transformers": (
-        "GPT", "MLP", "Block", "LayerNorm", "RMSNorm", "attention_entropy", "bits_per_byte", "causality_leak", "generate", "perplexity",
+        "GPT", "MLP", "Block", "LayerNorm", "RMSNorm", "attention_entropy", "causality_leak", "generate", "perplexity",
         "position_sensitivity", "sampling_weights",
     ),
     "memoization": ("KVCache", "PagedCache", "generate_cached", "paged_step", "speculate"),

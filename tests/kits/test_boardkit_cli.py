@@ -74,7 +74,7 @@ def test_the_doctor_tries_what_is_there(boardkit, monkeypatch):
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    (("compile", "nosuch"), "no sketch 'nosuch': wants a folder NAME with NAME.ino in it, or one of echo"),
+    (("compile", "nosuch"), "no sketch 'nosuch': wants a folder NAME with NAME.ino in it, or one of blink, echo"),
     (("run", "echo", "qemu:cortex-m9"), "did you mean qemu:cortex-m"), (("compile", "echo", "--file", "/nosuch"), "--file: "),
     (("flash", "echo", "/dev/ttyACM0"), "no Arduino toolchain: arduino-cli"), (("compile",), "Missing argument"),
 ])

@@ -19,7 +19,6 @@ from tinytorch import (
     attention_entropy,
     autograd,
     backend,
-    bits_per_byte,
     causality_leak,
     generate,
     gradcheck,
@@ -29,7 +28,7 @@ from tinytorch import (
     sampling_weights,
     tensor,
 )
-from tinytorch.transformers import ACTIVATIONS, NormalizeRows, hidden_width, settled, start_weights
+from tinytorch.transformers import ACTIVATIONS, NormalizeRows, bits_per_byte, hidden_width, settled, start_weights
 
 both = pytest.mark.parametrize("which", backend.BACKENDS)
 KINDS = {"gpt2": {}, "llama": {"positions": "rotary", "norm": "rms", "activation": "swiglu", "bias": False, "kv_heads": 2},

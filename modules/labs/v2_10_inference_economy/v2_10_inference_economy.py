@@ -544,7 +544,12 @@ for fraction in (0.2, 0.6, 1.0, 2.0):
 # %% predict="dearer" points=1
 # predict("dearer", "...", low="...", high="...")
 ### BEGIN SOLUTION
-predict("dearer", "1.7", low="1.3", high="2.3")
+top = float(full(place, place["slots"]).requests)
+first, each = (units.parse(place[k])[0] for k in ("first_token", "further_token"))
+tried = [_run(here.track, f * top, place["slots"], 0.5) for f in FRACTIONS]
+kept = [run for run in tried if np.mean((run.ttft <= first) & (run.tpot <= each)) >= SHARE]
+ratio = float(_run(here.track, 20 * top, place["slots"], 0.5).rate / kept[-1].rate)
+predict("dearer", f"{ratio:.7g}", low=f"{0.999 * ratio:.7g}", high=f"{1.001 * ratio:.7g}")
 ### END SOLUTION
 
 
