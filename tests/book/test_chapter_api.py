@@ -89,6 +89,7 @@ def test_a_guard_names_the_line_of_its_chapter(tmp_path, monkeypatch):
 def test_a_figure_says_what_it_shows_and_takes_the_colours_of_the_page(page):
     import matplotlib.pyplot as plt
 
+    plt.close("all")        # what other tests left open
     fig, ax = plt.subplots()
     ax.plot([1, 2, 3], [1, 4, 9])
     ax.set_xlabel("black text")

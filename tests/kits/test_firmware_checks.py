@@ -20,6 +20,8 @@ from mlsysbook.errors import SourceError
 from mlsysbook.grading import submission
 from tests.kits.conftest import need
 
+pytestmark = pytest.mark.slow  # compilers and emulators, again and again
+
 COURSE = Path(__file__).parent / "course"
 REGION = re.compile(r"[ ]*### (BEGIN|END) SOLUTION\n?")
 UNO, M4 = "simavr:atmega328p", "qemu:cortex-m4"

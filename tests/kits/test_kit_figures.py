@@ -14,6 +14,8 @@ from mlsysbook import catalogue
 from mlsysbook.build.source import read
 from tests.kits.conftest import need
 
+pytestmark = pytest.mark.slow  # compilers and emulators, again and again
+
 pytest.importorskip("serial", reason="the kits' extra is not installed: pip install '.[kits]'")
 
 

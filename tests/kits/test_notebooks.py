@@ -24,6 +24,8 @@ from mlsysbook.grading.judge import judge_check
 from tests.kits.conftest import need
 from tests.mutants.mutants import mutants
 
+pytestmark = pytest.mark.slow  # compilers and emulators, again and again
+
 pytest.importorskip("serial", reason="the kits' extra is not installed: pip install '.[kits]'")
 COURSE = catalogue.load()
 FOLDER = Path(__file__).parent / "mutants"

@@ -16,6 +16,8 @@ from boardkit.toolchain import compile_sketch
 from tests.kits.cases import extreme, random_layer
 from tests.kits.conftest import need
 
+pytestmark = pytest.mark.slow  # compilers and emulators, again and again
+
 pytest.importorskip("serial", reason="the kits' extra is not installed: pip install '.[kits]'")
 
 TARGETS = ["simavr:atmega328p", "qemu:cortex-m4", "qemu:cortex-m7", "qemu:cortex-m55", "qemu-user:aarch64"]

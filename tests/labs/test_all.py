@@ -16,6 +16,8 @@ from mlsysbook.labs.tracks import ENTRY, offered_by
 from mlsysim import units
 from tests.labs.lab import MLSYS, errors, grade_lab, reference, run_plain, solved
 
+pytestmark = pytest.mark.slow  # every lab on every track, graded
+
 LABS = {a.name: a for a in MLSYS.assignments if a.part == "labs"}
 
 
