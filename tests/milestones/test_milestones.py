@@ -25,7 +25,7 @@ MLSYS = Path(sys.executable).parent / "mlsys"
 SLOW = {m.name: [pytest.mark.slow] for m in ALL[2:]}
 SHORT = {"04_cnn": {"epochs": 1}, "06_mlperf": {"epochs": 1}}     # enough to see that a run repeats itself
 FEWER = {"05_transformer": {"TASK_STEPS": 10, "STEPS": 10}}
-LONG = {"05_transformer"}               # its wrong runs are those of calibration.md
+LONG = {"05_transformer"}               # a run takes tens of seconds: fewer seeds, fewer wrong runs
 each = pytest.mark.parametrize("milestone", ALL, ids=lambda m: m.name)
 each_run = pytest.mark.parametrize("milestone", [pytest.param(m, marks=SLOW.get(m.name, ())) for m in ALL], ids=lambda m: m.name)
 
@@ -85,8 +85,6 @@ def test_the_same_seed_measures_the_same_and_draws_the_same_bytes(runs, mileston
 @each_run
 @pytest.mark.parametrize("control", CONTROLS)
 def test_without_training_or_on_shuffled_labels_it_fails(milestone, control):
-    if milestone.name in LONG and control == "shuffled":
-        pytest.skip("as long as the run itself; calibration.md has it")
     script = load(milestone.path)
     assert failed(script, script["run"](0, **CONTROLS[control]))
 
