@@ -92,11 +92,6 @@ class Pruner:
         return 1 - sum(int((m.weight.numpy() != 0).sum()) for m in self.layers) / sum(m.weight.numel() for m in self.layers)
 
 
-def size_of(model):
-    """Bytes that the parameters and buffers of a model take in memory."""
-    return sum(t.nbytes for t in (*model.parameters(), *model.buffers()))
-
-
 def to_csr(weight):
     """(data, columns, offsets) of a matrix (O, K): numbers that are not zero, by rows, and int32 arrays that say where."""
     rows, columns = np.nonzero(weight)
@@ -115,12 +110,10 @@ def from_csr(data, columns, offsets, width):
 def csr_product(x, data, columns, offsets):
     """Rows x (N, K) times the transpose of a matrix (O, K) in CSR -> (N, O). Work 2 N times the numbers in data."""
     products = x[:, columns] * data
-    sums = np.zeros((len(x), len(data) + 1), products.dtype)
     filled = np.diff(offsets) > 0
     out = np.zeros((len(x), len(offsets) - 1), products.dtype)
     if filled.any():
-        sums = np.add.reduceat(products, offsets[:-1][filled], axis=1)
-        out[:, filled] = sums
+        out[:, filled] = np.add.reduceat(products, offsets[:-1][filled], axis=1)
     return out
 
 

@@ -118,11 +118,10 @@ def int8_product(rows, zero, weight):
     return out - zero * weight.sum(axis=1, dtype=np.int32) if zero else out
 
 
-class QuantizedLinear(Module):
-    """A Linear whose weight is int8, with a scale for each output; products in int8. For evaluation: no gradients.
+class Quantized(Module):
+    """What layers of int8 weights share: weight (O, ...) int8, scales (O,), bias (O,) or None, all buffers.
 
-    input_range: the range of x, for a static layer; without it each call uses that of its own x. Buffers: weight (O, K)
-    int8, scales (O,), bias (O,) or None.
+    input_range: the range of x, for a static layer, kept as input_scale and input_zero; without it, both are None.
     """
 
     def __init__(self, layer, input_range=None):
@@ -133,6 +132,17 @@ class QuantizedLinear(Module):
         self.register_buffer("scales", Tensor(scales.reshape(-1)))
         self.register_buffer("bias", None if layer.bias is None else Tensor(layer.bias.numpy().astype("float32")))
         self.input_scale, self.input_zero = (None, None) if input_range is None else affine(*input_range)
+
+    def extra_repr(self):
+        how = "dynamic" if self.input_scale is None else f"scale={self.input_scale:.4g}, zero={self.input_zero}"
+        return f"weight {self.weight.shape}, {how}"
+
+
+class QuantizedLinear(Quantized):
+    """A Linear whose weight is int8, with a scale for each output; products in int8. For evaluation: no gradients.
+
+    input_range: the range of x, for a static layer; without it each call uses that of its own x.
+    """
 
     def forward(self, x):
         array = x.numpy().astype(np.float32, copy=False)
@@ -148,23 +158,13 @@ class QuantizedLinear(Module):
             y += self.bias.numpy()
         return Tensor.from_numpy(y.astype(np.float32, copy=False).reshape(*array.shape[:-1], outputs))
 
-    def extra_repr(self):
-        how = "dynamic" if self.input_scale is None else f"scale={self.input_scale:.4g}, zero={self.input_zero}"
-        return f"{self.weight.shape[1]}, {self.weight.shape[0]}, {how}"
 
-
-class QuantizedConv2d(Module):
+class QuantizedConv2d(Quantized):
     """A Conv2d whose filters are int8, with a scale for each; products of windows in int8. Otherwise as QuantizedLinear."""
 
     def __init__(self, layer, input_range=None):
-        super().__init__()
-        weight = layer.weight.numpy()
-        scales = channel_scales(weight)
+        super().__init__(layer, input_range)
         self.kernel, self.options = layer.kernel, dict(layer.options)
-        self.register_buffer("weight", Tensor(quantize(weight, scales)))
-        self.register_buffer("scales", Tensor(scales.reshape(-1)))
-        self.register_buffer("bias", None if layer.bias is None else Tensor(layer.bias.numpy().astype("float32")))
-        self.input_scale, self.input_zero = (None, None) if input_range is None else affine(*input_range)
 
     def forward(self, x):
         array, weight, groups = x.numpy().astype(np.float32, copy=False), self.weight.numpy(), self.options["groups"]
@@ -181,10 +181,6 @@ class QuantizedConv2d(Module):
         if self.bias is not None:
             y += self.bias.numpy()
         return Tensor.from_numpy(np.ascontiguousarray(y.reshape(N, OH, OW, -1).transpose(0, 3, 1, 2), np.float32))
-
-    def extra_repr(self):
-        how = "dynamic" if self.input_scale is None else f"scale={self.input_scale:.4g}, zero={self.input_zero}"
-        return f"{self.weight.shape[1] * self.options['groups']}, {len(self.weight)}, kernel={self.kernel}, {how}"
 
 
 class Observer:

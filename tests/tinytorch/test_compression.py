@@ -22,12 +22,12 @@ from tinytorch.compression import (
     pack_2_4,
     pattern_mask,
     rank_for,
-    size_of,
     sparsity_at,
     to_csr,
     unpack_2_4,
 )
 from tinytorch.convolutions import Conv2d
+from tinytorch.quantization import size_of
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -23,8 +23,8 @@
 # 5. train a small network on what a large one says.
 #
 # **How to work.** Write code in place of `raise NotImplementedError()`, run the cell, run the check below it. Hidden
-# cases bring ties, empty rows, other shapes and dtypes. Every function is judged by itself. You need modules 06 to 09.
-# Three hours are typical.
+# cases bring ties, empty rows, other shapes and dtypes. Every function is judged by itself. You need modules 06 to 09, and
+# `size_of` of module 15. Three hours are typical.
 
 # %%
 #| export
@@ -54,7 +54,7 @@ import time
 
 from mlsysbook import answer, case, check, predict, reveal
 from tinytorch import Adam, Sequential, autograd, datasets, relu
-from tinytorch.convolutions import Flatten, MaxPool2d
+from tinytorch.quantization import size_of
 
 # %% [markdown]
 # ## 1. What may go
@@ -276,11 +276,6 @@ class Pruner:
         """The share of weights that are zero."""
         return 1 - sum(int((m.weight.numpy() != 0).sum()) for m in self.layers) / sum(m.weight.numel() for m in self.layers)
 
-
-def size_of(model):
-    """Bytes that the parameters and buffers of a model take in memory."""
-    return sum(t.nbytes for t in (*model.parameters(), *model.buffers()))
-
 # %% [markdown]
 # The digits, with a network of 64–256–128–10. **How many points of accuracy does it lose** (in percent points) when nine
 # tenths of its weights go at once, without any training afterwards?
@@ -392,12 +387,10 @@ def csr_product(x, data, columns, offsets):
     """Rows x (N, K) times the transpose of a matrix (O, K) in CSR -> (N, O). Work 2 N times the numbers in data."""
     ### BEGIN SOLUTION
     products = x[:, columns] * data
-    sums = np.zeros((len(x), len(data) + 1), products.dtype)
     filled = np.diff(offsets) > 0
     out = np.zeros((len(x), len(offsets) - 1), products.dtype)
     if filled.any():
-        sums = np.add.reduceat(products, offsets[:-1][filled], axis=1)
-        out[:, filled] = sums
+        out[:, filled] = np.add.reduceat(products, offsets[:-1][filled], axis=1)
     return out
     ### END SOLUTION
 
@@ -856,8 +849,7 @@ def best(f, repeat=25):
 
 
 def pruned(layer, mask):
-    new = rebuilt(layer, layer.weight.numpy() * mask, layer.bias.numpy())
-    return new
+    return rebuilt(layer, layer.weight.numpy() * mask, layer.bias.numpy())
 
 
 rng = np.random.default_rng(4)
