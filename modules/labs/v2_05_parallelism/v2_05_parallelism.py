@@ -332,7 +332,8 @@ def key(v):
 # %% predict="idle_share" points=1 unit="%"
 # predict("idle_share", "... %", low="... %", high="... %")
 ### BEGIN SOLUTION
-predict("idle_share", "46.7 %", low="46.5 %", high="46.9 %")
+idle = 100 * float(bubble(8, 8))
+predict("idle_share", f"{idle:.6g} %", low=f"{0.999 * idle:.6g} %", high=f"{1.001 * idle:.6g} %")
 ### END SOLUTION
 
 
