@@ -92,7 +92,7 @@ $(MATHJAX): book/_vendor/package-lock.json
 	@cd book/_vendor && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.package-lock.json
 
 test-system: $(PROXY)
-	@deploy/setup/system 'chromium=chromium fonts-dejavu-core'
+	@deploy/setup/system 'chromium=chromium fonts-dejavu-core' rsvg-convert=librsvg2-bin
 
 kits-system:
 	@REQUIRED=$(KITS_REQUIRE) deploy/setup/system 'arduino-builder=arduino-builder arduino-core-avr gcc-avr avr-libc' \

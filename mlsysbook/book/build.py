@@ -29,6 +29,7 @@ from . import _CHAPTER
 COMPUTE = {"mlsysim": "sim/mlsysim", "tinytorch": "tinytorch"}
 CHAPTERS = [f"mlsysbook/book/{name}.py" for name in ("__init__", *sorted(set(_CHAPTER.values())))]
 OTHERS = {"IPython", "matplotlib", "numpy"}
+EPOCH = "1767225600"                        # the date of all that is built: 2026-01-01
 STAMP = ".mlsys-book"                       # in a site: what it was made of
 SKIPPED = {"_build", "__pycache__", "node_modules"}
 ENVIRONMENT = ("MLSYS_BOOK_HUB", "MLSYS_BOOK_REPOSITORY", "MLSYS_BOOK_BRANCH")
@@ -93,9 +94,7 @@ def sphinx(source, work, variant, builder, target, libraries, progress):
     running.touch()                         # a run that does not reach its end leaves nothing that the next one trusts
     options = {"source": str(source), "out": str(new), "doctrees": str(trees), "builder": builder, "fingerprint": libraries,
                "cache": str(_cache(work, libraries)), "tags": ["student"] if variant == "student" else []}
-    environment = os.environ | {"PYTHONHASHSEED": "0", "TZ": "UTC", "LC_ALL": "C.UTF-8", "NO_COLOR": "1", "MPLBACKEND": "agg",
-                                "SOURCE_DATE_EPOCH": "1767225600", "IPYTHONDIR": str(work / "ipython"), "PYTHONWARNINGS": "ignore"}
-    status, log = _run([sys.executable, "-m", "mlsysbook.book.engine", json.dumps(options)], environment, progress)
+    status, log = _run([sys.executable, "-m", "mlsysbook.book.engine", json.dumps(options)], environment(work), progress)
     found = problems(log, source)
     if status or found:
         last = " ".join(_COLOUR.sub("", log).split()).rpartition("Extension error")[2].removeprefix(": ")
@@ -103,6 +102,12 @@ def sphinx(source, work, variant, builder, target, libraries, progress):
     shutil.rmtree(target, ignore_errors=True)
     new.rename(target)
     running.unlink()
+
+
+def environment(work):
+    """Variables under which cells run: the same outputs whoever asks for them, wherever and whenever."""
+    return os.environ | {"PYTHONHASHSEED": "0", "TZ": "UTC", "LC_ALL": "C.UTF-8", "NO_COLOR": "1", "MPLBACKEND": "agg",
+                         "SOURCE_DATE_EPOCH": EPOCH, "IPYTHONDIR": str(work / "ipython"), "PYTHONWARNINGS": "ignore"}
 
 
 def _run(command, environment, progress):
