@@ -1,0 +1,404 @@
+"""The book in other languages: text is taken out of pages block by block, translated in gettext catalogues, and put back.
+
+A block is a paragraph, a heading, a cell of a table, the title of a box: what a reader translates as one. Its text is the msgid;
+code, maths on lines of their own, labels and options never leave the page, so they are the same in every language. What is inside
+a sentence (code, maths, roles, the target of a link) is compared between msgid and msgstr by the parser that reads the page.
+
+A catalogue is book/locale/LANGUAGE/LC_MESSAGES/PAGE.po, as sphinx-intl lays them out; `sphinx-intl stat` reads them as well.
+"""
+
+import ast
+import io
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cache
+
+from ..errors import CourseError
+
+LANGUAGES = {"zh_CN": "中文", "ja": "日本語", "ko": "한국어"}
+PAGES = ("index", "paths/student", "paths/self_learner", "paths/instructor", "paths/contributor", "map", "vol1/01_introduction")
+README, SITE, TITLES = "README", "site", "titles"      # catalogues that are no page: README.md, words of the site, titles of course.yml
+WIDTH = 110                                             # of a line in a catalogue
+STALE = 0.10                                            # share of a translated page's words that may have changed
+
+# Directives by what their body holds. One that is in neither list stops the extraction: nobody knows whether it has text.
+TEXT = {"admonition", "attention", "card", "caution", "container", "danger", "dropdown", "epigraph", "exercise", "grid", "grid-item",
+        "grid-item-card", "hint", "important", "margin", "note", "seealso", "sidebar", "solution", "tab-item", "tab-set", "tip", "warning"}
+TITLED = {"admonition", "card", "dropdown", "grid-item-card", "sidebar", "tab-item"}
+NO_TEXT = {"bibliography", "code-block", "code-cell", "companion", "contents", "course-map", "glossary", "glue", "glue:", "glue:figure",
+           "key-terms", "math", "raw", "toctree", "where-used"}
+DIRECTIVE = re.compile(r"^\{([\w:+.-]+)\}\s*(.*?)\s*$")
+OPTION = re.compile(r"^\s*:[\w-]+:(\s|$)")
+
+
+class TranslationError(CourseError):
+    """A catalogue or a page that cannot be translated; one line a fault."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Text on lines first..last (from 0, last exclusive) of a source; for a row of a table, its cells."""
+
+    first: int
+    last: int
+    kind: str
+    texts: tuple
+
+
+@dataclass
+class Messages:
+    """What of one page is to be translated: {msgid: where it stands}, in the order of the page."""
+
+    name: str
+    kinds: dict = field(default_factory=dict)
+
+    def add(self, text, kind):
+        if _has_words(text):
+            self.kinds.setdefault(text, kind)
+
+
+@cache
+def _parser():
+    """The parser of the book's pages, with the extensions of _config.yml that change where a block or a word ends."""
+    from markdown_it.renderer import RendererHTML
+    from myst_parser.config.main import MdParserConfig
+    from myst_parser.parsers.mdit import create_md_parser
+
+    extensions = {"amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath", "fieldlist", "tasklist"}
+    return create_md_parser(MdParserConfig(enable_extensions=extensions), RendererHTML)
+
+
+def blocks(text, place="page"):
+    """Blocks of a MyST text in order. Raises TranslationError for a directive of which nobody said whether it holds text."""
+    return _blocks(text.split("\n"), 0, place)
+
+
+def _blocks(lines, offset, place):
+    tokens, found = _parser().parse("\n".join(lines)), []
+    for i, token in enumerate(tokens):
+        if token.type in ("paragraph_open", "heading_open", "dt_open") and tokens[i + 1].type == "inline":
+            inline = tokens[i + 1]
+            kind = "heading" if token.type == "heading_open" else "paragraph"
+            found.append(Block(offset + token.map[0], offset + token.map[1], kind, (flat(inline.content),)))
+        elif token.type == "tr_open":
+            cells, j = [], i
+            while tokens[j].type != "tr_close":
+                if tokens[j].type == "inline":
+                    cells.append(flat(tokens[j].content))
+                j += 1
+            found.append(Block(offset + token.map[0], offset + token.map[0] + 1, "row", tuple(cells)))
+        elif token.type in ("fence", "colon_fence") and (match := DIRECTIVE.match(token.info.strip())):
+            first, name = token.map[0], match[1]
+            if name in NO_TEXT:
+                continue
+            if name not in TEXT:
+                raise TranslationError(f"{place}:{offset + first + 1}: directive {{{name}}} is in neither TEXT nor NO_TEXT of translate.py; "
+                                       "add it to the one that says what it holds")  # fmt: skip
+            if name in TITLED and match[2]:
+                found.append(Block(offset + first, offset + first + 1, "title", (flat(match[2]),)))
+            body = lines[first + 1:token.map[1] - 1]
+            skip = 0
+            if body and body[0].strip() == "---":
+                skip = 1 + next((n for n, line in enumerate(body[1:], 1) if line.strip() == "---"), 0)
+            while skip < len(body) and OPTION.match(body[skip]):
+                skip += 1
+            found += _blocks(body[skip:], offset + first + 1 + skip, place)
+    return found
+
+
+def flat(text):
+    """A text on one line; spaces that may not break stay."""
+    return re.sub(r"[ \t\n]+", " ", text.strip(" \t\n"))
+
+
+def _has_words(text):
+    """Whether there is anything to translate: letters outside code, maths, roles without a text, and targets."""
+    text = re.sub(r"\{(?:glue[\w:]*|eq|cite[\w:]*|numref)\}`[^`]*`", "", text)
+    text = re.sub(r"(`+)(?!`).+?\1|\$[^$]+\$|\]\([^)]*\)|<[^>]*>|\{\d+\}", "", text)
+    return bool(re.search(r"[A-Za-z]{2}|[A-Za-z] [A-Za-z]", text))
+
+
+def page_messages(root, page):
+    """Messages of a page of the book, or of README.md."""
+    path = _source(root, page)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise TranslationError(f"{path}: cannot be read ({error.strerror})") from None
+    found = Messages(page)
+    for block in blocks(text, path.relative_to(root).as_posix()):
+        for each in block.texts:
+            found.add(each, block.kind)
+    for kind, each in drawn(text):
+        found.add(each, kind)
+    return found
+
+
+def _source(root, page):
+    return root / "README.md" if page == README else root / "book" / f"{page}.md"
+
+
+# ---- What cells draw: captions, alternative texts, sentences of live figures, words in pictures
+
+_CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(.*?)^```", re.M | re.S)
+
+
+def drawn(text):
+    """(kind, template) of each text that the cells of a page hand to figures; {1}, {2} stand for what is computed."""
+    trees = []
+    for cell in _CELL.findall(text):
+        code = re.sub(r"\A(?:---\n.*?\n---\n|(?:[ \t]*:[\w-]+:.*\n)+)", "", cell, flags=re.S if cell.startswith("---") else 0)
+        trees.append(ast.parse(code))
+    functions = {node.name: node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    found = []
+    for tree in trees:
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            name = getattr(call.func, "id", getattr(call.func, "attr", ""))
+            given = {k.arg: k.value for k in call.keywords}
+            if name in ("figure", "live"):
+                found += [(kind, template(given[kind])) for kind in ("alt", "caption") if kind in given]
+            if name == "live":
+                found += [("label", template(e)) for key in ("x", "y", "limit") if key in given for e in _firsts(given[key])]
+                if isinstance(given.get("controls"), ast.Dict):
+                    found += [("label", template(e)) for value in given["controls"].values for e in _firsts(value)]
+                say = functions.get(getattr(given.get("say"), "id", None))
+                for back in (n for n in ast.walk(say) if isinstance(n, ast.Return)) if say else ():
+                    choices = [back.value]
+                    while choices:
+                        choice = choices.pop(0)
+                        if isinstance(choice, ast.IfExp):
+                            choices += [choice.body, choice.orelse]
+                        else:
+                            found.append(("sentence", template(choice)))
+            elif name not in ("figure", "number", "exercise_key"):
+                found += [("label", template(given[k])) for k in ("label", "title", "xlabel", "ylabel") if k in given]
+                if name in ("annotate", "text", "set_title", "set_xlabel", "set_ylabel"):
+                    found += [("label", template(a)) for a in call.args[:3]]
+    return [(kind, text) for kind, text in found if text]
+
+
+def _firsts(node):
+    return [node.elts[0]] if isinstance(node, ast.Tuple) and node.elts else [node] if isinstance(node, ast.Constant) else []
+
+
+def template(node):
+    """A text of Python source with numbered places for what is computed; empty if nothing of it is written out."""
+    parts, count = [], 0
+
+    def walk(node):
+        nonlocal count
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            parts.append(node.value)
+        elif isinstance(node, ast.JoinedStr):
+            for value in node.values:
+                walk(value)
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+            walk(node.left)
+            walk(node.right)
+        else:
+            count += 1
+            parts.append(f"{{{count}}}")
+
+    walk(node)
+    text = flat("".join(parts))
+    return text if _has_words(text) else ""
+
+
+# ---- Words of the site, and titles of the catalogue
+
+# What the cells' own helpers write on a page (mlsysbook/book/{numbers,figures}.py), and the units after computed numbers.
+HELPERS = ("Your answer", "Check", "for", "Figure {1}", "Answer in {1}, within {2}%.", "Answer within {1}%.", "network")
+UNITS = ("thousand", "million", "billion", "points", "years", "weeks", "days", "hours", "bits", "bytes", "pictures", "tests", "times",
+         "requests/s", "tokens/s")
+
+
+def site_messages(root):
+    """Words of the site: `_("...")` in what makes pages and in their scripts, and what helpers of cells write."""
+    found = Messages(SITE)
+    sources = [root / "mlsysbook/book/site.py", root / "mlsysbook/book/translate.py", *sorted((root / "book/_ext/mlsys_site").glob("*.py"))]
+    for path in sources:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in ("_", "N_") and node.args:
+                if isinstance(node.args[0], ast.Constant):
+                    found.add(node.args[0].value, path.name)
+    for path in sorted((root / "book/_static").glob("*.js")):
+        for text in re.findall(r'\b_\("((?:[^"\\]|\\.)*)"', path.read_text(encoding="utf-8")):
+            found.add(text, path.name)
+    for text in HELPERS:
+        found.kinds.setdefault(text, "answer fields and figures")
+    for unit in UNITS:
+        found.kinds.setdefault(unit, "unit after a number")
+    return found
+
+
+def title_messages(course):
+    """Titles of chapters, parts, labs, modules, kits and drills."""
+    found = Messages(TITLES)
+    for c in course.chapters:
+        found.add(f"Volume {'I' * c.volume}: {c.part}", "part of a volume")
+    for c in course.chapters:
+        found.add(c.title, f"chapter {c.number}")
+    for what, things in (("lab", course.labs), ("TinyTorch module", course.modules), ("hardware kit", course.kits)):
+        for thing in things:
+            found.add(thing.title, what)
+    for drill in sorted({d for c in course.chapters for d in c.drills}):
+        found.add(course.find(drill).title, "drill")
+    return found
+
+
+def messages(course, name):
+    """Messages of a catalogue by its name: a page, README, site or titles."""
+    if name == SITE:
+        return site_messages(course.root)
+    return title_messages(course) if name == TITLES else page_messages(course.root, name)
+
+
+# ---- Catalogues
+
+def catalogues(root, language):
+    """Names of the catalogues of a language, {name: path}."""
+    folder = root / "book" / "locale" / language / "LC_MESSAGES"
+    return {p.relative_to(folder).with_suffix("").as_posix(): p for p in sorted(folder.rglob("*.po"))}
+
+
+def read(path, language):
+    """A catalogue. Raises TranslationError for a file that is none."""
+    from babel.messages import pofile
+
+    try:
+        with open(path, "rb") as file:
+            return pofile.read_po(file, locale=language, abort_invalid=True)
+    except (OSError, ValueError, pofile.PoFileError) as error:
+        raise TranslationError(f"{path}: is no catalogue ({' '.join(str(error).split())})") from None
+
+
+def write(path, language, catalogue):
+    """Write a catalogue: the same bytes for the same messages, without dates or names."""
+    from babel.messages import pofile
+
+    out = io.BytesIO()
+    pofile.write_po(out, catalogue, width=WIDTH, no_location=True, omit_header=True, ignore_obsolete=True)
+    head = (f'msgid ""\nmsgstr ""\n"Language: {language}\\n"\n"MIME-Version: 1.0\\n"\n"Content-Type: text/plain; charset=UTF-8\\n"\n'
+            '"Content-Transfer-Encoding: 8bit\\n"\n\n')  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(head.encode() + out.getvalue().strip() + b"\n")
+
+
+def update(course, language, name):
+    """Bring a catalogue up to its source, or start it -> path. A changed text keeps its translation, marked fuzzy; a new one in
+    a catalogue that has translations is fuzzy and empty, so that both count as changed until someone looks."""
+    from babel.messages.catalog import Catalog
+
+    path = course.root / "book" / "locale" / language / "LC_MESSAGES" / f"{name}.po"
+    fresh = Catalog(locale=language, fuzzy=False)
+    for text, kind in messages(course, name).kinds.items():
+        fresh.add(text, auto_comments=[kind])
+    if path.is_file():
+        old = read(path, language)
+        known, begun = {m.id for m in old if m.id}, any(m.string for m in old if m.id)
+        kept = {m.id: m for m in old if m.id}
+        old.update(fresh, update_creation_date=False)
+        merged = Catalog(locale=language, fuzzy=False)
+        for text, kind in messages(course, name).kinds.items():
+            m = kept.get(text) or old[text]
+            flags = {"fuzzy"} if m.fuzzy or (text not in known and begun) else set()
+            merged.add(text, m.string, flags=flags, auto_comments=[kind], user_comments=m.user_comments)
+        fresh = merged
+    for m in fresh:
+        m.flags &= {"fuzzy"}            # no format of Python's: braces are roles, per cents are per cents
+    write(path, language, fresh)
+    return path
+
+
+@cache
+def _strings(path, stamp, language):
+    return {m.id: m.string for m in read(path, language) if m.id and m.string and not m.fuzzy}
+
+
+def strings(root, language, name):
+    """{msgid: msgstr} of what is translated and current in a catalogue."""
+    path = root / "book" / "locale" / language / "LC_MESSAGES" / f"{name}.po"
+    return _strings(path, path.stat().st_mtime_ns, language) if path.is_file() else {}
+
+
+# ---- Checks
+
+@dataclass(frozen=True)
+class State:
+    """Words of a page's source, by what became of them in a language."""
+
+    language: str
+    name: str
+    words: int
+    translated: int
+    changed: int            # fuzzy, or not in the catalogue yet
+    begun: bool
+
+    @property
+    def stale(self):
+        """Whether a translated page has changed by more than a reader should find out by himself."""
+        return self.begun and self.changed > STALE * self.words
+
+
+def state(course, language, name):
+    """State of one catalogue against its source as it is now."""
+    catalogue = {m.id: m for m in read(catalogues(course.root, language)[name], language) if m.id}
+    words = translated = changed = 0
+    for text in messages(course, name).kinds:
+        n, m = len(text.split()), catalogue.get(text)
+        words += n
+        if m is None or m.fuzzy:
+            changed += n
+        elif m.string:
+            translated += n
+    return State(language, name, words, translated, changed, any(m.string for m in catalogue.values()))
+
+
+def faults(msgid, msgstr):
+    """What a translation has lost or added that must be the same in every language: one line each."""
+    wrong, ours, theirs = [], _marks(msgid), _marks(msgstr)
+    if "\n" in msgstr:
+        wrong.append("has a line break; a translation is one line")
+    if full := re.findall(r"[０-９＄｀｛｝]", msgstr):
+        wrong.append(f"has full-width {''.join(full)}; wants the plain characters")
+    for mark in sorted((ours - theirs) | (theirs - ours)):
+        wrong.append(f"has {theirs[mark]} of {mark}; the English has {ours[mark]}")
+    here, there = Counter(_numbers(msgid)), Counter(_numbers(msgstr))
+    wrong += [f"lacks the number {n}" for n in sorted(here - there)]
+    return wrong
+
+
+def _marks(text):
+    """Code, maths, roles, targets, emphasis and places of a text, as the parser of the page finds them."""
+    found = Counter(re.findall(r"\{\d+\}", text))
+    for token in _parser().parseInline(text)[0].children or []:
+        if token.type == "myst_role":
+            body = token.content
+            target = re.search(r"<([^<>]*)>\s*$", body)
+            found[f"{{{token.meta['name']}}}`{target[1] if target else body}`"] += 1
+        elif token.type == "code_inline":
+            found[f"`{token.content}`"] += 1
+        elif token.type.startswith("math_inline"):
+            found[f"${token.content}$"] += 1
+        elif token.type == "link_open":
+            found[f"]({token.attrs['href']})"] += 1
+        elif token.type in ("strong_open", "em_open"):
+            found[token.markup + "text" + token.markup] += 1
+        elif token.type in ("html_inline", "footnote_ref", "image"):
+            found[token.content or token.type] += 1
+    return found
+
+
+def _numbers(text):
+    text = re.sub(r"\{[\w:]+\}`[^`]*`|(`+)(?!`).+?\1|\$[^$]+\$|\]\([^)]*\)|\{\d+\}", " ", text)
+    return re.findall(r"\d+(?:[.,]\d+)*", text)
+
+
+def check(root, language, name):
+    """Faults of one catalogue, as `file: msgid: what`. Fuzzy messages are not on the site and are not checked."""
+    path, wrong = catalogues(root, language)[name], []
+    for m in read(path, language):
+        if m.id and m.string and not m.fuzzy:
+            wrong += [f"{path.relative_to(root).as_posix()}: {m.id[:60]!r}: {fault}" for fault in faults(m.id, m.string)]
+    return wrong
