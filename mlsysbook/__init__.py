@@ -12,6 +12,7 @@ _STUDENT = {
     "locked": "answers.predict", "predict": "answers.predict", "reveal": "answers.predict",
     "variant": "answers.identity",
     "measure": "labs.measure", "explore": "labs.explore", "pick": "labs.explore", "slider": "labs.explore",
+    "computation_graph": "labs.graph",
     "choose": "labs.tracks", "ledger": "labs.ledger", "scenario": "labs.tracks",
     "decided": "labs.decision", "decision": "labs.decision",
     "Decision": "answers.keys", "Key": "answers.keys", "Mistake": "answers.keys",

@@ -499,6 +499,58 @@ def cases(rng):
 
 
 # %% [markdown]
+# Look at it. Each square is a place of the common shape, the number in it the element of the buffer that is read there; equal
+# colours are one element, and the framed squares are those that the operand really has. Try shapes that do not fit as well.
+# Without widgets the panel is a picture; assigned to a name, `panel.at(b="4")` asks for another.
+
+# %% show
+import matplotlib.pyplot as plt
+
+from mlsysbook import explore, pick
+
+
+def broadcast_pair(a, b):
+    shapes = [() if text == "one number" else tuple(int(n) for n in text.split(" × ")) for text in (a, b)]
+    try:
+        full = broadcast_shapes(*shapes)
+    except ShapeError as error:
+        return {"error": str(error)}
+    layouts = [expand_layout(Layout(shape, contiguous_strides(shape)), full) for shape in shapes]
+    return {"shapes": shapes, "full": full, "strides": [layout.strides for layout in layouts],
+            "places": [positions(layout).tolist() for layout in layouts]}
+
+
+def squares(axes, result, settings):
+    axes.axis("off")
+    if "error" in result:
+        axes.text(0.5, 0.5, result["error"], ha="center", va="center", wrap=True, transform=axes.transAxes)
+        return
+    left = 0
+    for name, places, shape in zip("ab", result["places"], result["shapes"], strict=True):
+        grid = np.atleast_2d(places)
+        own = np.atleast_2d(np.empty(shape)).shape
+        axes.imshow(grid, extent=(left, left + grid.shape[1], grid.shape[0], 0), cmap="tab20", vmin=0, vmax=20, alpha=0.5)
+        for (i, j), place in np.ndenumerate(grid):
+            axes.text(left + j + 0.5, i + 0.5, place, ha="center", va="center")
+            if i < own[0] and j < own[1]:
+                axes.add_patch(plt.Rectangle((left + j + 0.04, i + 0.04), 0.92, 0.92, fill=False, lw=2))
+        axes.text(left, -0.25, f"{name}: {shape} read as {result['full']}", va="bottom")
+        left += max(grid.shape[1], 4) + 1
+    axes.set(xlim=(-0.2, left), ylim=(max(len(grid), 3) + 0.2, -0.9), aspect="equal")
+
+
+def strides_said(result, settings):
+    if "error" in result:
+        return f"refused: {result['error']}"
+    parts = [f"{name} {shape} is read as {result['full']} with strides {strides}"
+             for name, shape, strides in zip("ab", result["shapes"], result["strides"], strict=True)]
+    return "; ".join(parts) + "; no element is copied"
+
+
+SHAPES = ("4 × 1", "4 × 3", "1 × 3", "3", "4", "1", "one number")
+explore(broadcast_pair, {"a": pick(*SHAPES), "b": pick(*SHAPES, start="3")}, draw=squares, say=strides_said)
+
+# %% [markdown]
 # ## 4. Reshape: a view if possible
 #
 # `reshape` keeps the elements in row-major order and changes how they are cut into axes. For a contiguous layout this

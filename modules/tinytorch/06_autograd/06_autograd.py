@@ -1941,53 +1941,22 @@ def cases(rng):
 
 
 # %% [markdown]
-# Look at a graph. The picture shows the example of part 2. Boxes are nodes, circles leaves; the number above each is
-# the gradient that arrives there when you walk back. Two arrows leave `b`.
+# Look at a graph: that of part 2, made by your own code. Set `walked` to 0 and go back step by step: the red number at a
+# place is the sum of what has arrived there so far. `b` is read twice, so its gradient is complete only at the last step.
+# `zoom` and `look_at` are for graphs that are larger, such as that of a network. Without widgets the panel is a picture;
+# assigned to a name, `panel.at(walked=1)` asks for another.
 
 # %% show
-import matplotlib.pyplot as plt
-
-
-def draw(root, leaves, ax):
-    """Draw a graph from leaves on the left to root on the right; leaves maps names to tensors, from top to bottom."""
-    arrived = {}
-    order = topological_order(root)
-    for node in order:
-        node.hooks = {-1: lambda g, node=node: arrived.__setitem__(node, g.item())}
-    for leaf, grad in propagate(order, np.ones(root.shape), retain_graph=True).items():
-        arrived[leaf] = float(grad)
-    at = {}
-    for node in reversed(order):  # inputs come first, and each node stands to the right of them
-        for x in node.inputs:
-            if isinstance(x, Tensor) and x not in at:
-                before = [at[i][0] for i in node.inputs if isinstance(i, Node)]
-                height = [leaf is x for leaf in leaves.values()].index(True)
-                at[x] = (max(before, default=0), -1.2 * height)
-        places = [at[x] for x in node.inputs if x is not None]
-        at[node] = (max(x for x, _ in places) + 1, sum(y for _, y in places) / len(places))
-    for node in order:
-        for x in node.inputs:
-            if x is not None:
-                ax.annotate("", at[node], at[x], arrowprops={"arrowstyle": "-|>", "color": "0.45", "shrinkA": 19, "shrinkB": 21})
-    names = {id(leaf): name for name, leaf in leaves.items()}
-    for x, (across, up) in at.items():
-        leaf = isinstance(x, Tensor)
-        box = {"boxstyle": "circle,pad=0.45" if leaf else "round,pad=0.5", "fc": "#dceefb" if leaf else "white", "ec": "0.3"}
-        ax.text(across, up, names[id(x)] if leaf else x.name, ha="center", va="center", bbox=box)
-        ax.text(across, up + 0.4, f"{arrived[x]:g}", ha="center", va="bottom", color="#b5330f")
-    ax.set(xlim=(-0.4, max(x for x, _ in at.values()) + 0.4), ylim=(min(y for _, y in at.values()) - 0.6, 0.9))
-    ax.axis("off")
-
+from mlsysbook import computation_graph
 
 install()
 a, b, c = (Tensor(v, "float64", requires_grad=True) for v in (2.0, 3.0, 4.0))
 y = (a * b + c) * b
-_, ax = plt.subplots(figsize=(7, 3))
-draw(y.grad_fn, {"c": c, "a": a, "b": b}, ax)
-ax.set_title("y = (a b + c) b at a = 2, b = 3, c = 4: gradients in red")
-plt.show()
+panel = computation_graph(y, {"a": a, "b": b, "c": c})
+print(panel.at(walked=0), panel.at(walked=1), sep="\n")
 y.backward()
 print("a.grad, b.grad, c.grad:", a.grad.item(), b.grad.item(), c.grad.item())
+panel
 
 # %% [markdown]
 # ## 12. Activations and losses
@@ -2323,6 +2292,8 @@ for name, f, operands in (
 # And it learns. A network with 32 hidden units fits a wave in 600 steps, on nothing but what you have written.
 
 # %% show
+import matplotlib.pyplot as plt
+
 rng = np.random.default_rng(0)
 x = Tensor(np.linspace(-3, 3, 64)[:, None], "float32")
 wave = Tensor(np.sin(2 * x.numpy()))
@@ -2352,6 +2323,15 @@ right.set(xlabel="step", title="mean squared error")
 plt.tight_layout()
 plt.show()
 print(f"Left: the network's output against sin 2x after 0, 60 and 600 steps. Right: the loss, from {history[0]:.2f} to {history[-1]:.3f}.")
+
+# %% [markdown]
+# One step of this network as a graph. The loss computes the difference twice, as `Sub 1` and `Sub 2`; walk back to where the
+# two meet and see the gradient double. Biases get gradients of their own shape, although they were broadcast to 64 rows.
+
+# %% show
+fit = tanh(x @ w1 + b1) @ w2 + b2
+loss = ((fit - wave) * (fit - wave)).mean()
+computation_graph(loss, {"w1": w1, "b1": b1, "w2": w2, "b2": b2})
 
 # %% [markdown]
 # Errors are part of an interface here as well. Each line is refused by something that you wrote or read.

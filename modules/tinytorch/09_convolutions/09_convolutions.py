@@ -364,6 +364,61 @@ def cases(rng):
 
 
 # %% [markdown]
+# Slide the window. The picture is a 4 of the digits in `tinytorch.datasets`, the filter finds what gets brighter to the right. The
+# frame marks what the window reads, the dots the numbers that are multiplied, and the right side what your `correlate` has made up
+# to that place. Watch what stride, padding and dilation do to the size of the output.
+
+# %% show
+import matplotlib.pyplot as plt
+
+from mlsysbook import explore, pick, slider
+from tinytorch import datasets
+
+images, labels = datasets.digits()[0]
+FOUR = images[labels == 4][0, 0]
+FILTER = np.array([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], "float32")
+
+
+def slide(step, stride, padding, dilation):
+    made = correlate(FOUR[None, None], FILTER[None, None], (stride, stride), (padding, padding), (dilation, dilation))[0, 0]
+    step = min(step, made.size)
+    i, j = np.unravel_index(step - 1, made.shape)
+    rows, columns = stride * i + dilation * np.arange(3), stride * j + dilation * np.arange(3)
+    padded = np.pad(FOUR, padding)
+    return {"padded": padded.tolist(), "made": made.tolist(), "step": step, "rows": rows.tolist(), "columns": columns.tolist(),
+            "sum": float((padded[np.ix_(rows, columns)] * FILTER).sum())}
+
+
+def window_drawn(axes, result, settings):
+    padded, made, p = np.array(result["padded"]), np.array(result["made"]), settings["padding"]
+    left = padded.shape[1] + 1.5
+    axes.imshow(padded, extent=(0, padded.shape[1], len(padded), 0), cmap="gray_r", alpha=0.6)
+    axes.add_patch(plt.Rectangle((p, p), 8, 8, fill=False, ls=":", ec="0.4"))
+    rows, columns = result["rows"], result["columns"]
+    axes.add_patch(plt.Rectangle((columns[0], rows[0]), columns[2] - columns[0] + 1, rows[2] - rows[0] + 1, fill=False, ec="#b5330f", lw=2))
+    for r in rows:
+        axes.plot([c + 0.5 for c in columns], [r + 0.5] * 3, "o", color="#b5330f", ms=4)
+    shown = np.where(np.arange(made.size).reshape(made.shape) < result["step"], made, np.nan)
+    most = max(abs(made).max(), 1e-6)
+    axes.imshow(shown, extent=(left, left + made.shape[1], made.shape[0], 0), cmap="RdBu_r", vmin=-most, vmax=most)
+    axes.add_patch(plt.Rectangle((left, 0), made.shape[1], made.shape[0], fill=False, ec="0.4"))
+    i, j = np.unravel_index(result["step"] - 1, made.shape)
+    axes.add_patch(plt.Rectangle((left + j, i), 1, 1, fill=False, ec="#b5330f", lw=2))
+    axes.set(xlim=(-0.2, left + 12.2), ylim=(12.2, -0.2), aspect="equal", title="left: image with padding; right: output so far")
+    axes.axis("off")
+
+
+def window_said(result, settings):
+    made = np.array(result["made"])
+    i, j = np.unravel_index(result["step"] - 1, made.shape)
+    return (f"place {result['step']} of {made.size}: output ({i}, {j}) is the sum of nine products, {result['sum']:.2f}; "
+            f"correlate has {made[i, j]:.2f}; the output is {made.shape[0]} × {made.shape[1]}")
+
+
+explore(slide, {"step": slider(1, 100, start=22, steps=99), "stride": pick(1, 2, 3), "padding": pick(0, 1, 2), "dilation": pick(1, 2, 3)},
+        draw=window_drawn, say=window_said)
+
+# %% [markdown]
 # ## 3. Without the copy
 #
 # im2col writes each number of an image into up to KH·KW rows before the product reads it. For the layer in the table
@@ -588,8 +643,6 @@ class Flatten(Module):
 # in its first layer by itself.
 
 # %% show
-import matplotlib.pyplot as plt
-
 rows, columns = np.mgrid[:48, :48]
 picture = ((rows - 14) ** 2 + (columns - 13) ** 2 < 81).astype("float32")
 picture[28:42, 6:22] = 0.7

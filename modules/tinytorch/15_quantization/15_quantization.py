@@ -379,6 +379,44 @@ for name, (low, high) in (("min-max", (0.0, float(activations.max()))), ("99.9 p
     print(f"{name:15} {high:10.2f}   {np.sqrt(np.mean(error**2)):13.4f}   {np.sqrt(np.mean(error[small]**2)):23.4f}")
 
 # %% [markdown]
+# The same activations under your hands, as a histogram with the marks of the ruler below it. Fewer bits part the marks, a
+# narrower range brings them together and clips. Find the number of bits at which clipping begins to pay in the error of all.
+
+# %% show
+import matplotlib.pyplot as plt
+
+from mlsysbook import explore, pick, slider
+
+RANGES = {"min-max": lambda bits: (0.0, float(activations.max())), "99.9 percentile": lambda bits: percentile_range(activations),
+          "least squares": lambda bits: mse_range(activations, bits)}
+
+
+def quantized(bits, chosen, symmetric):
+    scale, zero = affine(*RANGES[chosen](bits), bits, symmetric == "yes")
+    q = quantize(activations, scale, zero, bits)
+    error = dequantize(q, scale, zero) - activations
+    least, most = -2 ** (bits - 1), 2 ** (bits - 1) - 1
+    marks = dequantize(np.arange(least + (symmetric == "yes"), most + 1), scale, zero)
+    return {"scale": scale, "marks": marks.tolist(), "used": len(np.unique(q)), "clipped": float(np.mean(activations > marks[-1] + scale / 2)),
+            "error": float(np.sqrt(np.mean(error**2))), "small": float(np.sqrt(np.mean(error[small] ** 2)))}
+
+
+def histogram(axes, result, settings):
+    axes.hist(activations, bins=230, range=(0, 57.5), color="#7fb0d8")
+    axes.plot(result["marks"], np.full(len(result["marks"]), 0.6), "|", color="#b5330f", ms=14, clip_on=True)
+    axes.axvline(result["marks"][-1], color="#b5330f", ls="--", lw=1)
+    axes.set(yscale="log", xlim=(-1, 57), ylim=(0.4, 4000), xlabel="activation", ylabel="how many", title="red: the marks; dashed: the last one")
+
+
+def loss_said(result, settings):
+    return (f"marks {result['scale']:.4g} apart, {result['used']} of {len(result['marks'])} used, {result['clipped']:.2%} clipped; "
+            f"error {result['error']:.4f}, of those below 3 {result['small']:.4f} (root mean square)")
+
+
+explore(quantized, {"bits": slider(2, 8, start=4, steps=6), "chosen": pick(*RANGES), "symmetric": pick("no", "yes")},
+        draw=histogram, say=loss_said)
+
+# %% [markdown]
 # The percentile serves the many and clips the ten, and its error over all is the largest by far. Least squares does
 # what its name says about the first column, and in this case it leaves the range nearly as it was. Which error matters
 # is not a question about numbers but about the network: clipped outliers are sometimes noise, and in large language
