@@ -2,6 +2,16 @@
 (function () {
   "use strict";
 
+  // A text in the language of the page, which brings its own words (book/locale); English where it brings none.
+  var words = null;
+  function _(text) {
+    if (!words) {
+      var brought = document.getElementById("mls-words");
+      words = brought ? JSON.parse(brought.textContent) : {};
+    }
+    return words[text] || text;
+  }
+
   // Index of a state: the last control runs fastest, as itertools.product in mlsysbook/book/sliders.py.
   function stateIndex(counts, positions) {
     return counts.reduce(function (index, count, i) { return index * count + positions[i]; }, 0);
@@ -52,8 +62,8 @@
     var input = field.querySelector("input"), select = field.querySelector("select"), out = field.querySelector("output");
     function judge() {
       var choice = select ? select.value : "", value = readNumber(input.value);
-      if (isNaN(value)) out.textContent = "Type a number, such as 12.5.";
-      else out.textContent = accepts(field.dataset.name, choice, value, step, keys[choice]) ? "Right." : "Not yet.";
+      if (isNaN(value)) out.textContent = _("Type a number, such as 12.5.");
+      else out.textContent = accepts(field.dataset.name, choice, value, step, keys[choice]) ? _("Right.") : _("Not yet.");
     }
     field.querySelector("button").addEventListener("click", judge);
     input.addEventListener("keydown", function (event) { if (event.key === "Enter") { event.preventDefault(); judge(); } });

@@ -1,10 +1,12 @@
 """What the book takes from the catalogue: its table of contents, the course map, and on each chapter where it is used.
 
-Texts are MyST. The table of contents is a committed file (`mlsys contents` writes it); the others are made at every build by two
-directives of book/_ext, so that they cannot be out of date.
+Texts are MyST, in the language of `_`, a function from an English text to that of the page (mlsysbook/book/translate.py). The table of
+contents is a committed file (`mlsys contents` writes it); the others are made at every build by directives of book/_ext, so that
+they cannot be out of date.
 """
 
 import re
+import unicodedata
 from functools import cache
 from html import escape
 
@@ -15,8 +17,11 @@ REFERENCE = ("map", "glossary")
 _COLUMN, _ROW, _BOX = 172, 76, (156, 40)       # of the graph: a column, a row, a chapter; pixels
 
 
-def toc(course):
-    """book/_toc.yml: the paths, each volume part by part, and the reference pages that exist."""
+def toc(course, _=str, elsewhere=()):
+    """book/_toc.yml: the paths, each volume part by part, and the reference pages that exist.
+
+    elsewhere: pages that this build has not, {page: address}.
+    """
     lines = ["# Written by `mlsys contents` from course.yml; the test of the book compares.", "format: jb-book", "root: index", "parts:",
              "  - caption: Choose your path", "    chapters:", *(f"      - file: paths/{p}" for p in PATHS)]  # fmt: skip
     last = None
@@ -72,39 +77,52 @@ def is_outline(course, chapter):
     return path.is_file() and front_matter(path.read_text(encoding="utf-8")).get("outline") == "true"
 
 
-def where(course, chapter):
+def fill(text, *values):
+    """A text with its places {1}, {2} filled."""
+    for i, value in enumerate(values, 1):
+        text = text.replace(f"{{{i}}}", str(value))
+    return text
+
+
+def where(course, chapter, _=str):
     """The box of a chapter: lab, modules, kits, drills, and the chapters around it."""
     by_number = {c.number: c for c in course.chapters}
     lines = []
     if is_outline(course, chapter):
-        lines += ["**An outline.** Question, models and plan stand, the text is not written. Figures in the question set the scene; "
-                  "they are computed with the text.", ""]
+        lines += [_("**An outline.** Question, models and plan stand, the text is not written. Figures in the question set the scene; "
+                    "they are computed with the text."), ""]  # fmt: skip
     for x in course.labs:
         if x.number in chapter.labs:
-            lines.append(f"- **Explore** Lab {x.number}, {x.title}{_get(x.assignment)}")
+            lines.append(f"- **{_('Explore')}** {fill(_('Lab {1}, {2}'), x.number, _(x.title))}{_get(x.assignment, _)}")
     for m in course.modules:
         if m.number in chapter.modules:
-            lines.append(f"- **Build** TinyTorch {m.number:02}, {m.title}{_get(m.assignment)}")
+            lines.append(f"- **{_('Build')}** {fill(_('TinyTorch {1}, {2}'), f'{m.number:02}', _(m.title))}{_get(m.assignment, _)}")
     for k in course.kits:
         if k.name in chapter.kits:
-            lines.append(f"- **Deploy** {k.title}{_get(k.assignment)}")
-    lines += [f"- **Practise** {course.find(d).title}{_get(d)}" for d in chapter.drills]
+            lines.append(f"- **{_('Deploy')}** {_(k.title)}{_get(k.assignment, _)}")
+    lines += [f"- **{_('Practise')}** {fill(_('Drill: {1}'), _(_drill(course, d)))}{_get(d, _)}" for d in chapter.drills]
     if asked := questions(course.root).get(chapter.number):
-        lines.append(f"- **Practise** {len(asked)} kinds of question, such as `staffml drill --template {asked[0]}`")
+        lines.append(f"- **{_('Practise')}** " + fill(_("{1} kinds of question, such as {2}"), len(asked),
+                                                      f"`staffml drill --template {asked[0]}`"))  # fmt: skip
     before = [by_number[n] for n in chapter.requires]
     after = [c for c in course.chapters if chapter.number in c.requires]
-    for words, others in (("Builds on", before), ("Leads to", after)):
+    for words, others in ((_("Builds on"), before), (_("Leads to"), after)):
         if others:
-            lines.append(f"- **{words}** {', '.join(_doc(c) for c in others)}")
+            lines.append(f"- **{words}** {', '.join(_doc(c, _) for c in others)}")
     return "\n".join(lines)
 
 
-def _get(assignment):
-    return f": `mlsys get {assignment}`" if assignment else ", planned"
+def _get(assignment, _=str):
+    return f": `mlsys get {assignment}`" if assignment else f", {_('planned')}"
 
 
-def _doc(chapter):
-    return f"{{doc}}`{chapter.number} {chapter.title} </{chapter.file}>`"
+def _doc(chapter, _=str):
+    return f"{{doc}}`{chapter.number} {_(chapter.title)} </{chapter.file}>`"
+
+
+def _drill(course, name):
+    """Title of a drill, without the word."""
+    return course.find(name).title.removeprefix("Drill: ")
 
 
 @cache
@@ -141,21 +159,22 @@ def glossary(course):
     return "\n".join([*lines, "```"])
 
 
-def course_map(course, volume):
+def course_map(course, volume, _=str):
     """Table of a volume: week by week what is read, explored, built, deployed and practised."""
     labs, modules = {x.number: x for x in course.labs}, {m.number: m for m in course.modules}
     kits, asked = {k.name: k for k in course.kits}, questions(course.root)
-    rows = ["| week | read | explore | build | deploy | practise |", "|---|---|---|---|---|---|"]
+    heads = _("week"), _("read"), _("explore"), _("build"), _("deploy"), _("practise")
+    rows = [f"| {' | '.join(heads)} |", "|---|---|---|---|---|---|"]
     for c in course.chapters:
         if c.volume != volume:
             continue
-        written = "" if not is_outline(course, c) else " (outline)"
-        cells = [c.week, f"{_doc(c)}{written}",
-                 ", ".join(_mark(f"{n} {labs[n].title}", labs[n].assignment) for n in c.labs),
-                 ", ".join(_mark(f"{n:02} {modules[n].title}", modules[n].assignment) for n in c.modules),
-                 ", ".join(_mark(kits[n].title, kits[n].assignment) for n in c.kits),
-                 ", ".join([*(course.find(d).title.removeprefix("Drill: ") for d in c.drills),
-                            *([f"{len(asked[c.number])} kinds of question"] if c.number in asked else [])])]  # fmt: skip
+        written = "" if not is_outline(course, c) else f" ({_('outline')})"
+        cells = [c.week, f"{_doc(c, _)}{written}",
+                 ", ".join(_mark(f"{n} {_(labs[n].title)}", labs[n].assignment) for n in c.labs),
+                 ", ".join(_mark(f"{n:02} {_(modules[n].title)}", modules[n].assignment) for n in c.modules),
+                 ", ".join(_mark(_(kits[n].title), kits[n].assignment) for n in c.kits),
+                 ", ".join([*(_(_drill(course, d)) for d in c.drills),
+                            *([fill(_("{1} kinds of question"), len(asked[c.number]))] if c.number in asked else [])])]  # fmt: skip
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
@@ -164,14 +183,15 @@ def _mark(text, assignment):
     return text if assignment else f"*{text}*"
 
 
-def prerequisites(course, volume):
+def prerequisites(course, volume, _=str):
     """What each chapter of a volume builds on, as a list: the graph in words."""
-    titles = {c.number: c for c in course.chapters}
-    return "\n".join(f"- {_doc(c)} builds on {', '.join(f'{n} {titles[n].title}' for n in c.requires) or 'nothing before it'}."
+    titles = {c.number: _(c.title) for c in course.chapters}
+    return "\n".join("- " + (fill(_("{1} builds on {2}."), _doc(c, _), ", ".join(f"{n} {titles[n]}" for n in c.requires)) if c.requires
+                             else fill(_("{1} builds on nothing before it."), _doc(c, _)))
                      for c in course.chapters if c.volume == volume)  # fmt: skip
 
 
-def graph(course, volume):
+def graph(course, volume, _=str):
     """The chapters of a volume as a drawing: a row for each depth, an arrow from each prerequisite. SVG in the page's colours."""
     chapters = [c for c in course.chapters if c.volume == volume]
     depth, rows, at = {}, {}, {}
@@ -183,8 +203,9 @@ def graph(course, volume):
         for i, n in enumerate(numbers):
             at[n] = (8 + _COLUMN * (i + (widest - len(numbers)) / 2), 8 + _ROW * level)
     wide, high = _COLUMN * widest + 4, _ROW * len(rows)
-    parts = [f'<svg viewBox="0 0 {wide} {high}" role="img" aria-label="Prerequisites of volume {"I" * volume}: {len(chapters)} chapters '
-             f'in {len(rows)} rows, with an arrow from each chapter to those below that build on it. The list below says the same." '
+    told = fill(_("Prerequisites of volume {1}: {2} chapters in {3} rows, with an arrow from each chapter to those below that build on it. "
+                  "The list below says the same."), "I" * volume, len(chapters), len(rows))  # fmt: skip
+    parts = [f'<svg viewBox="0 0 {wide} {high}" role="img" aria-label="{escape(told)}" '
              f'style="width:100%;max-width:{wide}px" font-family="sans-serif">'
              f'<defs><marker id="after-{volume}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
              '<path d="M0 0L8 4L0 8z" fill="currentColor"/></marker></defs>']  # fmt: skip
@@ -197,8 +218,7 @@ def graph(course, volume):
                              f'stroke="currentColor" stroke-opacity="0.55" marker-end="url(#after-{volume})"/>')
     for c in chapters:
         x, y = at[c.number]
-        words = c.title.split()
-        lines = [f"{int(c.number[3:])} {c.title}"] if len(c.title) <= 17 else [f"{int(c.number[3:])} {' '.join(words[:-1])}", words[-1]]
+        lines = _lines(f"{int(c.number[3:])} {_(c.title)}")
         dash = ' stroke-dasharray="4 3"' if is_outline(course, c) else ""
         parts.append(f'<rect x="{x:.0f}" y="{y}" width="{_BOX[0]}" height="{_BOX[1]}" rx="4" stroke="currentColor"{dash} '
                      'style="fill:var(--pst-color-surface, Canvas)"/>')
@@ -207,3 +227,13 @@ def graph(course, volume):
             parts.append(f'<text x="{x + _BOX[0] / 2:.0f}" y="{base:.0f}" text-anchor="middle" font-size="13" fill="currentColor">'
                          f"{escape(line)}</text>")
     return "".join([*parts, "</svg>"])
+
+
+def _lines(title):
+    """A chapter's number and title on one line of its box, or on two: parted before the last word, or in the middle where none is."""
+    wide = sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in title)
+    if wide <= 20:
+        return [title]
+    number, _, name = title.partition(" ")
+    head, space, tail = name.rpartition(" ")
+    return [f"{number} {head}", tail] if space else [f"{number} {name[:(len(name) + 1) // 2]}", name[(len(name) + 1) // 2:]]

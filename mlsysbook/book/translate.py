@@ -14,9 +14,16 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
 
+import yaml
+
 from ..errors import CourseError
 
 LANGUAGES = {"zh_CN": "中文", "ja": "日本語", "ko": "한국어"}
+NAMES = {
+    "language": "Language", "untranslated": "This paragraph is not translated yet.", "in_english": "in English",
+    "home": "{1} (start page; this page is not translated)",
+    "partly": "Of this page {1} % of the words are translated; the rest is in English.",
+}  # fmt: skip
 PAGES = ("index", "paths/student", "paths/self_learner", "paths/instructor", "paths/contributor", "map", "vol1/01_introduction")
 README, SITE, TITLES = "README", "site", "titles"      # catalogues that are no page: README.md, words of the site, titles of course.yml
 WIDTH = 110                                             # of a line in a catalogue
@@ -93,8 +100,8 @@ def _blocks(lines, offset, place):
             if name in NO_TEXT:
                 continue
             if name not in TEXT:
-                raise TranslationError(f"{place}:{offset + first + 1}: directive {{{name}}} is in neither TEXT nor NO_TEXT of translate.py; "
-                                       "add it to the one that says what it holds")  # fmt: skip
+                raise TranslationError(f"{place}:{offset + first + 1}: directive {{{name}}} is in neither TEXT nor NO_TEXT of "
+                                       "translate.py; add it to the one that says what it holds")  # fmt: skip
             if name in TITLED and match[2]:
                 found.append(Block(offset + first, offset + first + 1, "title", (flat(match[2]),)))
             body = lines[first + 1:token.map[1] - 1]
@@ -171,7 +178,13 @@ def drawn(text):
                             choices += [choice.body, choice.orelse]
                         else:
                             found.append(("sentence", template(choice)))
-            elif name not in ("figure", "number", "exercise_key"):
+            if name in ("number", "exercise_key"):
+                found += [("unit after a number", template(e)) for e in call.args[2:3] if re.search("[a-z]{4}", getattr(e, "value", None) or "")]
+                found += [("number in words", template(given["text"]))] if "text" in given else []
+                if name == "exercise_key" and len(call.args) > 1 and isinstance(call.args[1], ast.Dict | ast.DictComp):
+                    keys = call.args[1].keys if isinstance(call.args[1], ast.Dict) else [call.args[1].key]
+                    found += [("choice of an exercise", template(key)) for key in keys]
+            elif name not in ("figure", "live"):
                 found += [("label", template(given[k])) for k in ("label", "title", "xlabel", "ylabel") if k in given]
                 if name in ("annotate", "text", "set_title", "set_xlabel", "set_ylabel"):
                     found += [("label", template(a)) for a in call.args[:3]]
@@ -207,10 +220,9 @@ def template(node):
 
 # ---- Words of the site, and titles of the catalogue
 
-# What the cells' own helpers write on a page (mlsysbook/book/{numbers,figures}.py), and the units after computed numbers.
-HELPERS = ("Your answer", "Check", "for", "Figure {1}", "Answer in {1}, within {2}%.", "Answer within {1}%.", "network")
-UNITS = ("thousand", "million", "billion", "points", "years", "weeks", "days", "hours", "bits", "bytes", "pictures", "tests", "times",
-         "requests/s", "tokens/s")
+# What the cells' own helpers write on a page (mlsysbook/book/{numbers,figures}.py).
+THEME = ("search_bar_text", "toc_title", "extra_footer")         # of html_theme_options in _config.yml
+HELPERS = ("Your answer", "Check", "for", "Figure {1}", "Answer in {1}, within {2}%.", "Answer within {1}%.")
 
 
 def site_messages(root):
@@ -225,10 +237,15 @@ def site_messages(root):
     for path in sorted((root / "book/_static").glob("*.js")):
         for text in re.findall(r'\b_\("((?:[^"\\]|\\.)*)"', path.read_text(encoding="utf-8")):
             found.add(text, path.name)
+    settings = yaml.safe_load((root / "book" / "_config.yml").read_text(encoding="utf-8"))["sphinx"]["config"]["html_theme_options"]
+    for key in THEME:
+        found.add(flat(settings[key]), "theme")
+    for caption in ("Choose your path", "Reference"):
+        found.add(caption, "contents")
+    for text in NAMES.values():
+        found.add(text, "languages")
     for text in HELPERS:
         found.kinds.setdefault(text, "answer fields and figures")
-    for unit in UNITS:
-        found.kinds.setdefault(unit, "unit after a number")
     return found
 
 
@@ -243,7 +260,7 @@ def title_messages(course):
         for thing in things:
             found.add(thing.title, what)
     for drill in sorted({d for c in course.chapters for d in c.drills}):
-        found.add(course.find(drill).title, "drill")
+        found.add(course.find(drill).title.removeprefix("Drill: "), "drill")
     return found
 
 
@@ -309,6 +326,12 @@ def update(course, language, name):
         m.flags &= {"fuzzy"}            # no format of Python's: braces are roles, per cents are per cents
     write(path, language, fresh)
     return path
+
+
+def words(root, language):
+    """A function from an English text of the site, or a title of the catalogue, to that of a language; English where there is none."""
+    known = strings(root, language, TITLES) | strings(root, language, SITE) if language in LANGUAGES else {}
+    return lambda text: known.get(text) or text
 
 
 @cache

@@ -61,8 +61,8 @@ def status(names: Names = None, language: Language = None):
             console.print(f"{each:5}  {name:26} {told}{'  STALE' if s.stale else ''}", highlight=False, soft_wrap=True)
             stale += [f"{each}/{name}"] if s.stale else []
     if stale:
-        console.print(f"{', '.join(stale)}: more than {100 * translate.STALE:.0f}% of the English changed since; run `mlsys translate update` "
-                      "and translate what it marks fuzzy", highlight=False, soft_wrap=True)  # fmt: skip
+        console.print(f"{', '.join(stale)}: more than {100 * translate.STALE:.0f}% of the English changed since; "
+                      "run `mlsys translate update` and translate what it marks fuzzy", highlight=False, soft_wrap=True)  # fmt: skip
         raise typer.Exit(1)
 
 

@@ -87,7 +87,9 @@ def finish_page(app, pagename, templatename, context, doctree):
     """Put the page's own buttons into the header, and its notebook beside it."""
     if doctree is None or "header_buttons" not in context or app.builder.name == "epub":
         return
-    buttons = []
+    from mlsysbook.book import translate
+
+    buttons, _ = [], translate.words(BOOK.parent, app.config.language)
     executed = Path(app.outdir).parent / "jupyter_execute" / f"{pagename}.ipynb"
     if app.env.metadata[pagename].get("kernelspec") and executed.is_file():
         glued = executed.with_suffix(".glue.json")
@@ -97,10 +99,10 @@ def finish_page(app, pagename, templatename, context, doctree):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
         buttons.append({"type": "link", "url": context["pathto"](f"notebooks/{pagename}.ipynb", 1), "icon": "fas fa-download",
-                        "tooltip": "Download this page as a notebook", "label": "download-notebook-button"})
+                        "tooltip": _("Download this page as a notebook"), "label": "download-notebook-button"})
         if app.config.mlsys_hub:
             buttons.append({"type": "link", "url": hub_link(app.config, Path(app.env.doc2path(pagename)).name, pagename),
-                            "icon": "fas fa-rocket", "tooltip": "Open this page in JupyterHub", "label": "open-in-hub-button"})
+                            "icon": "fas fa-rocket", "tooltip": _("Open this page in JupyterHub"), "label": "open-in-hub-button"})
     context["header_buttons"] = buttons + context["header_buttons"]
 
 

@@ -22,6 +22,13 @@ def course():
 
 
 class FromCatalogue(SphinxDirective):
+    @property
+    def _(self):
+        """From an English text to that of the language of this build."""
+        from mlsysbook.book import translate
+
+        return translate.words(ROOT, self.env.config.language)
+
     def parsed(self, text, into):
         """`text` as the nodes it makes in this page, which is read again when the catalogue changes."""
         for path in (ROOT / "course.yml", ROOT / "mlsysbook" / "book" / "site.py"):
@@ -39,8 +46,8 @@ class WhereUsed(FromCatalogue):
         chapter = next((c for c in course().chapters if c.file == self.env.docname), None)
         if chapter is None:
             raise ExtensionError(f"{self.env.docname}: {{where-used}} belongs on a chapter of course.yml")
-        box = nodes.sidebar("", nodes.title("", "Where this is used"), classes=["margin", "mls-where"])
-        return [self.parsed(site.where(course(), chapter), box)]
+        box = nodes.sidebar("", nodes.title("", self._("Where this is used")), classes=["margin", "mls-where"])
+        return [self.parsed(site.where(course(), chapter, self._), box)]
 
 
 class CourseMap(FromCatalogue):
@@ -52,9 +59,9 @@ class CourseMap(FromCatalogue):
         from mlsysbook.book import site
 
         volume, holder = int(self.arguments[0]), nodes.container()
-        drawing = nodes.raw("", f'<figure class="mls-figure">{site.graph(course(), volume)}</figure>', format="html")
-        words = ":::{dropdown} The same in words\n" + site.prerequisites(course(), volume) + "\n:::\n\n"
-        return [drawing, *self.parsed(words + site.course_map(course(), volume), holder).children]
+        drawing = nodes.raw("", f'<figure class="mls-figure">{site.graph(course(), volume, self._)}</figure>', format="html")
+        words = f":::{{dropdown}} {self._('The same in words')}\n{site.prerequisites(course(), volume, self._)}\n:::\n\n"
+        return [drawing, *self.parsed(words + site.course_map(course(), volume, self._), holder).children]
 
 
 class KeyTerms(FromCatalogue):
