@@ -3,7 +3,7 @@
 import difflib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -119,6 +119,7 @@ class Course:
     modules: tuple[Module, ...] = ()
     kits: tuple[Kit, ...] = ()
     chapters: tuple[Chapter, ...] = ()
+    schedule: dict = field(default_factory=dict, compare=False)      # as it stands there; mlsysbook.teach.syllabus reads it
 
     @cached_property
     def _by_key(self):
@@ -180,7 +181,8 @@ def load(root=None):
     modules = tuple(_modules(data.get("modules") or (), path, assignments))
     kits = tuple(_kits(data.get("kits") or (), path, assignments))
     chapters = tuple(_chapters(data.get("chapters") or (), path, assignments, labs, modules, kits))
-    return Course(root, str(data["id"]), str(data["title"]), assignments, labs, modules, kits, chapters)
+    return Course(root, str(data["id"]), str(data["title"]), assignments, labs, modules, kits, chapters,
+                  data.get("schedule") or {})
 
 
 def _assignments(entries, path, root):
@@ -254,9 +256,9 @@ def _chapters(entries, path, assignments, labs, modules, kits):
             raise CatalogueError(f"{path}: chapter number {number!r} wants the form V1-13, ascending, each once")
         if not re.fullmatch(r"[FS]\d{1,2}", str(entry["week"])):
             raise CatalogueError(f"{path}: chapter {number} has week {entry['week']!r}; wants F1 to F16 or S1 to S16")
-        for field, names in {**known, "requires": seen}.items():
-            missing = [x for x in entry.get(field, ()) if x not in names]
+        for kind, names in {**known, "requires": seen}.items():
+            missing = [x for x in entry.get(kind, ()) if x not in names]
             if missing:
-                raise CatalogueError(f"{path}: chapter {number} has {missing[0]!r} in {field}, where course.yml lists none before it")
+                raise CatalogueError(f"{path}: chapter {number} has {missing[0]!r} in {kind}, where course.yml lists none before it")
         seen.append(number)
         yield Chapter(**{k: tuple(v) if isinstance(v, list) else str(v) for k, v in entry.items()})

@@ -43,7 +43,7 @@ def table(gradebook, *, assignments=(), students=()):
         for student in gradebook.students:
             if not students or student.id in students:
                 submission = submitted.get((assignment.name, student.id))
-                writer.writerow([_cell(v) for v in _row(assignment, student, submission)])
+                writer.writerow([cell(v) for v in _row(assignment, student, submission)])
     return out.getvalue()
 
 
@@ -56,7 +56,7 @@ def _row(assignment, student, submission):
             student.first_name, student.email, raw, penalty, max(0.0, raw - penalty), assignment.max_score, state)
 
 
-def _cell(value):
+def cell(value):
     """A text that a spreadsheet would take for a formula gets an apostrophe."""
     if isinstance(value, float):
         return f"{value:.4f}".rstrip("0").rstrip(".")
