@@ -14,7 +14,6 @@ _PROJECT = ("mlsysbook", "tinytorch", "mlsysim", "staffml", "boardkit")
 def stage(course, assignment):
     """Copy the importable packages into a new folder, readable by all -> Path. The caller removes it."""
     folder = Path(tempfile.mkdtemp(prefix="mlsys-library-"))
-    folder.chmod(0o755)
     for name in _STUDENT_SIDE:
         _copy(_PACKAGE / name, folder / "mlsysbook" / name)
     for package in ("mlsysim", "staffml"):
@@ -27,10 +26,27 @@ def stage(course, assignment):
         _stage_kits(folder)
     if "matplotlib" in text:
         _stage_fonts(folder / "matplotlib")
+    return _closed(folder)
+
+
+def stage_event():
+    """The same for the Olympics: the whole of tinytorch, but none of its data -> Path. The caller removes it."""
+    folder = Path(tempfile.mkdtemp(prefix="mlsys-library-"))
+    for name in (*_STUDENT_SIDE, "olympics/__init__.py", "olympics/inside.py", "olympics/arrays.py"):
+        _copy(_PACKAGE / name, folder / "mlsysbook" / name)
+    source = _find("tinytorch")
+    _copy(source, folder / "tinytorch")
+    shutil.rmtree(folder / "tinytorch" / "datasets")
+    return _closed(folder)
+
+
+def _closed(folder):
+    """Add the names of the box's one user, and let every user read the folder."""
     etc = folder / "etc"
     etc.mkdir()
     (etc / "passwd").write_text("student:x:65534:65534:student:/tmp:/bin/sh\n")
     (etc / "group").write_text("student:x:65534:\n")
+    folder.chmod(0o755)
     for path in folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
     return folder

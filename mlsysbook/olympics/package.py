@@ -1,0 +1,243 @@
+"""What an entry hands in: a folder with olympics.toml, read by one who trusts none of it.
+
+The judge sees code without comments and docstrings, so nothing can be kept there, and what data the code still carries in
+long texts and tables of numbers is counted as bytes of the model.
+"""
+
+import ast
+import hashlib
+import json
+import math
+import os
+import re
+import stat
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import atomic
+from ..errors import CourseError
+from . import arrays
+from .tracks import TRACKS
+
+MANIFEST = "olympics.toml"
+FILES, BYTES = 200, 16 << 20            # of one entry
+CODE = 32 << 10                         # of an entry's own modules without comments; its notebooks beyond the reference's too
+TEXT, NUMBERS = 80, 256                 # longer texts, and numbers beyond these, are data
+_NAME = re.compile(r"\w[\w .'&+-]{0,39}")
+_PYTHON = re.compile(r"[A-Za-z_]\w{0,39}")
+_KEYS = {"track": str, "team": str, "members": list, "module": str, "build": str, "weights": str, "predict": str, "seed": int,
+         "notebooks": str}
+
+
+class PackageError(CourseError):
+    """An entry that cannot be run: one line with the file and the reason."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """olympics.toml. Of build and weights one is None."""
+
+    track: str
+    team: str
+    members: tuple
+    module: str
+    build: str | None
+    weights: str | None
+    predict: str
+    seed: int
+    notebooks: str | None
+
+    @property
+    def board(self):
+        return "team" if len(self.members) > 1 else "individual"
+
+
+@dataclass(frozen=True)
+class Package:
+    """A manifest, the SHA-256 of all files, what is staged in the box, the stored model, and the bytes of data in its code."""
+
+    manifest: Manifest
+    sha256: str
+    staged: dict
+    model: dict | None
+    carried: int
+
+    def stage(self, folder):
+        """Write what goes into the box to a folder."""
+        for name, data in self.staged.items():
+            atomic.write(Path(folder) / name, data)
+
+
+def files(folder):
+    """Regular files below a folder, {name: bytes}, hidden ones and caches left out. Raises PackageError."""
+    folder, found, total = Path(folder), {}, 0
+    if not folder.is_dir():
+        raise PackageError(f"{folder}: there is no such folder")
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__pycache__")
+        for name in sorted(names + [f for f in folders if Path(place, f).is_symlink()]):
+            path = Path(place, name)
+            inside = path.relative_to(folder).as_posix()
+            if name.startswith(".") or name.endswith(".pyc"):
+                continue
+            info = path.lstat()
+            if not stat.S_ISREG(info.st_mode):
+                raise PackageError(f"{inside}: wants regular files, no links or pipes; copy what it points to")
+            total += info.st_size
+            if len(found) >= FILES or total > BYTES:
+                raise PackageError(f"{folder.name}: more than {FILES} files or {BYTES >> 20} MiB; leave out what is not run")
+            found[inside] = path.read_bytes()
+    return found
+
+
+def digest(found):
+    """SHA-256 of files {name: bytes}, names and lengths included."""
+    made = hashlib.sha256()
+    for name, data in sorted(found.items()):
+        made.update(json.dumps([name, len(data)]).encode() + data)
+    return made.hexdigest()
+
+
+def manifest(found):
+    """The Manifest among files {name: bytes}. Raises PackageError."""
+    if MANIFEST not in found:
+        raise PackageError(f"there is no {MANIFEST}; `mlsys olympics new FOLDER` writes one")
+    try:
+        said = tomllib.loads(found[MANIFEST].decode())
+    except (ValueError, RecursionError) as error:
+        raise PackageError(f"{MANIFEST}: {' '.join(str(error).split())}") from None
+    wrong = [k for k in said if k not in _KEYS]
+    if wrong:
+        raise PackageError(f"{MANIFEST}: unknown key {wrong[0]!r}; known: {', '.join(_KEYS)}")
+    for key, kind in _KEYS.items():
+        if key in said and type(said[key]) is not kind:
+            raise PackageError(f"{MANIFEST}: {key} wants a {kind.__name__}, got {str(said[key])[:40]!r}")
+    missing = [k for k in ("track", "team", "members", "module", "predict") if k not in said]
+    if missing:
+        raise PackageError(f"{MANIFEST}: {missing[0]} is missing")
+    if said["track"] not in TRACKS:
+        raise PackageError(f"{MANIFEST}: unknown track {said['track'][:40]!r}; there are {', '.join(TRACKS)}")
+    members = said["members"]
+    if not 1 <= len(members) <= 10 or len(set(map(str, members))) < len(members):
+        raise PackageError(f"{MANIFEST}: members wants one to ten different names")
+    for name in (said["team"], *members):
+        if type(name) is not str or not _NAME.fullmatch(name):
+            raise PackageError(f"{MANIFEST}: {str(name)[:60]!r} is no name: wants up to 40 letters, digits, spaces and . ' & + -")
+    if ("build" in said) == ("weights" in said):
+        raise PackageError(f"{MANIFEST}: wants build, which trains in the box, or weights, a file with arrays; one of the two")
+    for key in ("module", "build", "predict"):
+        if key in said and not _PYTHON.fullmatch(said[key]):
+            raise PackageError(f"{MANIFEST}: {key} wants a name in Python, got {said[key][:40]!r}")
+    if f"{said['module']}.py" not in found:
+        raise PackageError(f"{MANIFEST}: module is {said['module']!r}, but there is no {said['module']}.py beside it")
+    if not 0 <= said.get("seed", 0) < 2 ** 32:
+        raise PackageError(f"{MANIFEST}: seed wants a number from 0 to 2**32 - 1")
+    return Manifest(said["track"], said["team"], tuple(members), said["module"], said.get("build"), said.get("weights"), said["predict"],
+                    said.get("seed", 0), said.get("notebooks"))
+
+
+def read(folder):
+    """The Package in a folder. Raises PackageError."""
+    found = files(folder)
+    said = manifest(found)
+    staged, carried, code = {}, 0, 0
+    for name, data in found.items():
+        if name.endswith(".py") and "/" not in name:
+            text, data_bytes = plain(data, name)
+            staged[name], carried, code = text, carried + data_bytes, code + len(text)
+    if said.notebooks is not None:
+        more, data_bytes, size = _notebooks(found, said.notebooks)
+        staged, carried, code = staged | more, carried + data_bytes, code + size
+    if code > CODE:
+        raise PackageError(f"the code is {code:,} bytes without comments, more than the {CODE:,} that an entry may have")
+    model = None
+    if said.weights is not None:
+        if said.weights not in found:
+            raise PackageError(f"{MANIFEST}: weights is {said.weights[:60]!r}, but there is no such file in the folder")
+        try:
+            model = arrays.read_npz(found[said.weights])
+        except ValueError as error:
+            raise PackageError(f"{said.weights}: {error}") from None
+    return Package(said, digest(found), staged, model, carried)
+
+
+def plain(data, name):
+    """Python code without comments and docstrings, and the bytes of data that it carries -> (bytes, int). Raises PackageError."""
+    try:
+        tree = ast.parse(data)
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if isinstance(body, list):      # a text that is a statement of its own, such as a docstring
+                node.body = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))] or (
+                    [] if isinstance(node, ast.Module) else [ast.Pass()])
+        return (ast.unparse(tree) + "\n").encode(), carried(tree)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise PackageError(f"{name}: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from None
+
+
+def carried(tree):
+    """Bytes of long texts and of numbers beyond the first 256 in a syntax tree; a number counts eight."""
+    total = numbers = 0
+    for node in ast.walk(tree):
+        value = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(value, str | bytes):
+            size = len(value.encode("utf-8", "surrogatepass")) if isinstance(value, str) else len(value)
+            total += size if size > TEXT else 0
+        elif isinstance(value, int | float | complex) and not isinstance(value, bool):
+            numbers += 1
+            total += math.ceil(value.bit_length() / 8) if isinstance(value, int) and value.bit_length() > 64 else 0
+    return total + 8 * max(0, numbers - NUMBERS)
+
+
+def _notebooks(found, place):
+    """The cells of notebooks below `place` that make modules: files to stage, data carried and code beyond the reference's."""
+    import tinytorch
+
+    home = Path(tinytorch.__file__).parent
+    staged, carry, excess = {}, 0, 0
+    place = place.strip("/")
+    for name in [n for n in found if n.endswith("/assignment.json") and (n.startswith(place + "/") or place in ("", "."))]:
+        folder = name.removesuffix("/assignment.json")
+        try:
+            baked = json.loads(found[name])
+            if "exports" not in baked:
+                continue
+            book = f"{folder}/{baked['notebook']}.ipynb"
+            ids, module = list(baked["exports"]["cells"]), Path(baked["exports"]["to"]).stem
+            cells = {c["metadata"].get("nbgrader", {}).get("grade_id"): "".join(c["source"]) for c in json.loads(found[book])["cells"]
+                     if c["cell_type"] == "code"}
+            texts = {i: cells[i] for i in ids if i in cells}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise PackageError(f"{folder}: not a readable notebook with its assignment.json ({type(error).__name__})") from None
+        if module not in tinytorch._MODULES:
+            raise PackageError(f"{name}: there is no module {module[:40]!r}")
+        official, own = plain((home / f"{module}.py").read_bytes(), module), [0, 0]
+        for i, text in texts.items():
+            if not text.startswith("%%"):
+                data, data_bytes = plain(text.encode("utf-8", "surrogatepass"), f"{book}, cell {i}")
+                texts[i], own[1] = data.decode(), own[1] + data_bytes
+            own[0] += len(texts[i])
+        excess += max(0, own[0] - len(official[0]))
+        carry += max(0, own[1] - official[1])
+        target, exports = f"notebooks/{module}", {"to": f"tinytorch/{module}.py", "cells": ids}
+        staged[f"{target}/assignment.json"] = json.dumps({"notebook": module, "exports": exports}).encode()
+        staged[f"{target}/{module}.ipynb"] = json.dumps({"cells": [
+            {"cell_type": "code", "metadata": {"nbgrader": {"grade_id": i}}, "source": text} for i, text in texts.items()]}).encode()
+    if not staged:
+        raise PackageError(f"{MANIFEST}: notebooks is {place!r}, but below it is no notebook of a TinyTorch module "
+                           "with its assignment.json")
+    return staged, carry, excess
+
+
+def new(folder, track, team):
+    """Write a starter entry, which is the reference, to a new folder."""
+    folder = Path(folder)
+    if folder.exists():
+        raise PackageError(f"{folder} is there already and may hold your work: name another folder")
+    if not _NAME.fullmatch(team):
+        raise PackageError(f"{team!r} is no name: wants up to 40 letters, digits, spaces and . ' & + -")
+    here = Path(__file__).parent / "starter"
+    for name in (MANIFEST, "entry.py"):
+        text = (here / name).read_text(encoding="utf-8")
+        atomic.write(folder / name, text.replace("{track}", track).replace("{team}", team) if name == MANIFEST else text)
