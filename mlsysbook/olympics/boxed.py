@@ -118,7 +118,7 @@ class Box:
         for name in names.decode("utf-8", "replace").splitlines():
             self._flag("patched", f"replaced {line(name)}")
         with contextlib.suppress(Closed):
-            while (got := self.control.receive(time.monotonic())) is not None:
+            while (got := self.control.receive(time.monotonic() + 0.005)) is not None:
                 message = got[1]
                 if "flag" in message:
                     self._flag(line(message["flag"]), line(message.get("note")))
