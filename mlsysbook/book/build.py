@@ -31,7 +31,7 @@ CHAPTERS = [f"mlsysbook/book/{name}.py" for name in ("__init__", *sorted(set(_CH
 OTHERS = {"IPython", "matplotlib", "numpy"}
 EPOCH = "1767225600"                        # the date of all that is built: 2026-01-01
 STAMP = ".mlsys-book"                       # in a site: what it was made of
-SKIPPED = {"_build", "__pycache__", "node_modules"}
+SKIPPED = {"_build", "__pycache__", "locale", "node_modules"}
 ENVIRONMENT = ("MLSYS_BOOK_HUB", "MLSYS_BOOK_REPOSITORY", "MLSYS_BOOK_BRANCH")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _MESSAGE = re.compile(r"^(?:(?P<file>/[^:\n]+?)(?::(?P<line>\d*))?: )?(?P<kind>WARNING|ERROR|CRITICAL|SEVERE): (?P<text>.*)$")
@@ -50,8 +50,11 @@ class Built:
     changed: bool
 
 
-def build(course, *, student=False, out=None, work=None, progress=lambda text: None):
-    """Build the site into `out`/html (build/book, or build/book-student) -> Built. Raises BookError and leaves what was there."""
+def build(course, *, student=False, out=None, work=None, languages=(), progress=lambda text: None):
+    """Build the site into `out`/html (build/book, or build/book-student) -> Built. Raises BookError and leaves what was there.
+
+    languages: what else to build of it, such as "ja": pages with a catalogue, in a folder of that name beside the English ones.
+    """
     source, variant = course.root / "book", "student" if student else "full"
     work = Path(work) if work else course.root / "build" / "book-work"
     site = folder(course, student, out) / "html"
@@ -63,16 +66,45 @@ def build(course, *, student=False, out=None, work=None, progress=lambda text: N
     addresses = [os.environ.get(name, "") for name in ENVIRONMENT]
     inputs = _hash(course.root, [*_files(source), *_catalogue(course.root)],
                    json.dumps([variant, libraries, _versions(), addresses]))
-    if _stamp(site) == inputs:
+    other = {name: _hash(course.root, [*_files(source / "locale" / name)], inputs) for name in languages}
+    whole = _hash(course.root, [], json.dumps([inputs, other])) if other else inputs
+    if _stamp(site) == whole:
         return Built(site, False)
     with _alone(work, progress):
         made = work / variant / "html"
         if _stamp(made) != inputs:
             sphinx(source, work, variant, "html", made, libraries, progress)
             (made / STAMP).write_text(inputs + "\n")
+        builds = {}
+        for name, stamp in other.items():
+            builds[name] = work / f"{variant}-{name}" / "html"
+            if _stamp(builds[name]) != stamp:
+                progress(f"building the pages that are translated to {name}")
+                _translated(course, work, variant, name, builds[name], libraries, progress)
+                (builds[name] / STAMP).write_text(stamp + "\n")
         progress("putting the site in its place")
-        place(made, site)
+        place(made, site, whole, lambda html: _assemble(course.root, html, builds))
     return Built(site, True)
+
+
+def _translated(course, work, variant, language, target, libraries, progress):
+    """The pages of one language; its catalogues are held to the English first."""
+    from . import languages, translate
+
+    wrong = [line for name in translate.catalogues(course.root, language) for line in translate.check(course.root, language, name)]
+    if wrong:
+        raise BookError("\n".join(wrong))
+    contents = work / f"{variant}-{language}" / "_toc.yml"
+    contents.parent.mkdir(parents=True, exist_ok=True)
+    contents.write_text(languages.contents(course, language), encoding="utf-8")
+    sphinx(course.root / "book", work, variant, "html", target, libraries, progress, language=language, contents=contents)
+
+
+def _assemble(root, html, builds):
+    if builds:
+        from .languages import assemble
+
+        assemble(root, html, builds)
 
 
 def folder(course, student, out=None):
@@ -80,11 +112,12 @@ def folder(course, student, out=None):
     return Path(out).resolve() if out else course.root / "build" / ("book-student" if student else "book")
 
 
-def sphinx(source, work, variant, builder, target, libraries, progress):
+def sphinx(source, work, variant, builder, target, libraries, progress, *, language="en", contents=None):
     """Run one builder over the sources into `target`, which is whole afterwards or untouched."""
-    home = work / variant
+    home = work / (variant if language == "en" else f"{variant}-{language}")
     trees, new, running = home / f"doctrees-{builder}", home / f"{builder}.new", home / f"{builder}.running"
     shared = [*(p for p in _files(source) if p.suffix != ".md"), *_catalogue(source.parent)]
+    shared += _files(source / "locale" / language)
     settings = _hash(source.parent, shared, json.dumps([libraries, _versions()]))
     if running.exists() or not trees.is_dir() or (trees / "settings").read_text() != settings:
         shutil.rmtree(trees, ignore_errors=True)
@@ -93,7 +126,8 @@ def sphinx(source, work, variant, builder, target, libraries, progress):
     (trees / "settings").write_text(settings)
     running.touch()                         # a run that does not reach its end leaves nothing that the next one trusts
     options = {"source": str(source), "out": str(new), "doctrees": str(trees), "builder": builder, "fingerprint": libraries,
-               "cache": str(_cache(work, libraries)), "tags": ["student"] if variant == "student" else []}
+               "cache": str(_cache(work, libraries)), "tags": ["student"] if variant == "student" else [],
+               "language": language, "contents": str(contents or source / "_toc.yml")}
     status, log = _run([sys.executable, "-m", "mlsysbook.book.engine", json.dumps(options)], environment(work), progress)
     found = problems(log, source)
     if status or found:
@@ -192,11 +226,14 @@ def fingerprint(root):
     return _hash(root, files, json.dumps([sys.version_info[:3], versions]))[:16]
 
 
-def place(made, site):
-    """Copy a finished folder to where it belongs; it takes the place of the old one in one step."""
+def place(made, site, stamp, finish=lambda html: None):
+    """Copy a finished folder to where it belongs, finished and stamped; it takes the place of the old one in one step."""
     site.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=site.parent, prefix=".book-") as near:
-        atomic.move_in(shutil.copytree(made, Path(near) / "html"), site)
+        html = shutil.copytree(made, Path(near) / "html")
+        finish(html)
+        (html / STAMP).write_text(stamp + "\n")
+        atomic.move_in(html, site)
     site.chmod(0o755)
 
 

@@ -13,7 +13,7 @@ def main():
     nocolor()
     options = json.loads(sys.argv[1])
     overrides = {"latex_individualpages": False, "version": __version__, "nb_execution_cache_path": options["cache"],
-                 "mlsys_fingerprint": options["fingerprint"]}
+                 "mlsys_fingerprint": options["fingerprint"], "language": options["language"], "external_toc_path": options["contents"]}
     status = build_sphinx(options["source"], options["out"], doctreedir=options["doctrees"], builder=options["builder"],
                           path_config=f"{options['source']}/_config.yml", confoverrides=overrides, noconfig=True,
                           tags=options["tags"], warningiserror=True, keep_going=True)

@@ -13,15 +13,12 @@ from html import escape
 from ..errors import CatalogueError
 
 PATHS = ("student", "self_learner", "instructor", "contributor")
-REFERENCE = ("map", "glossary")
+REFERENCE = ("map", "companion/index", "glossary")
 _COLUMN, _ROW, _BOX = 172, 76, (156, 40)       # of the graph: a column, a row, a chapter; pixels
 
 
-def toc(course, _=str, elsewhere=()):
-    """book/_toc.yml: the paths, each volume part by part, and the reference pages that exist.
-
-    elsewhere: pages that this build has not, {page: address}.
-    """
+def toc(course):
+    """book/_toc.yml: the paths, each volume part by part, and the reference pages that exist."""
     lines = ["# Written by `mlsys contents` from course.yml; the test of the book compares.", "format: jb-book", "root: index", "parts:",
              "  - caption: Choose your path", "    chapters:", *(f"      - file: paths/{p}" for p in PATHS)]  # fmt: skip
     last = None

@@ -51,6 +51,7 @@ class Block:
     last: int
     kind: str
     texts: tuple
+    start: str = ""         # how the text starts on its first line, after marks of lists and headings
 
 
 @dataclass
@@ -87,7 +88,8 @@ def _blocks(lines, offset, place):
         if token.type in ("paragraph_open", "heading_open", "dt_open") and tokens[i + 1].type == "inline":
             inline = tokens[i + 1]
             kind = "heading" if token.type == "heading_open" else "paragraph"
-            found.append(Block(offset + token.map[0], offset + token.map[1], kind, (flat(inline.content),)))
+            start = inline.content.strip().split("\n")[0]
+            found.append(Block(offset + token.map[0], offset + token.map[1], kind, (flat(inline.content),), start))
         elif token.type == "tr_open":
             cells, j = [], i
             while tokens[j].type != "tr_close":
@@ -103,7 +105,7 @@ def _blocks(lines, offset, place):
                 raise TranslationError(f"{place}:{offset + first + 1}: directive {{{name}}} is in neither TEXT nor NO_TEXT of "
                                        "translate.py; add it to the one that says what it holds")  # fmt: skip
             if name in TITLED and match[2]:
-                found.append(Block(offset + first, offset + first + 1, "title", (flat(match[2]),)))
+                found.append(Block(offset + first, offset + first + 1, "title", (flat(match[2]),), match[2]))
             body = lines[first + 1:token.map[1] - 1]
             skip = 0
             if body and body[0].strip() == "---":
@@ -114,9 +116,31 @@ def _blocks(lines, offset, place):
     return found
 
 
+def put_back(text, known, otherwise=lambda text: text, place="page"):
+    """A MyST text with its blocks from {msgid: msgstr}; otherwise() makes something of a block that is not there."""
+    lines = text.split("\n")
+
+    def said(each):
+        return known.get(each) or (otherwise(each) if _has_words(each) else each)
+
+    for block in reversed(blocks(text, place)):
+        line = lines[block.first]
+        if block.kind == "row":
+            cells = [re.sub(r"(?<!\\)\|", r"\|", said(each)) for each in block.texts]
+            lines[block.first] = f"{line[:line.index('|')]}| {' | '.join(cells)} |"
+        else:
+            lines[block.first:block.last] = [line[:line.rindex(block.start)] + said(block.texts[0])]
+    return "\n".join(lines)
+
+
 def flat(text):
     """A text on one line; spaces that may not break stay."""
     return re.sub(r"[ \t\n]+", " ", text.strip(" \t\n"))
+
+
+def plain(text):
+    """A block as it reads, without its marks."""
+    return "".join(t.content for t in _parser().parseInline(text)[0].children if t.type in ("text", "code_inline", "math_inline"))
 
 
 def _has_words(text):
@@ -179,7 +203,7 @@ def drawn(text):
                         else:
                             found.append(("sentence", template(choice)))
             if name in ("number", "exercise_key"):
-                found += [("unit after a number", template(e)) for e in call.args[2:3] if re.search("[a-z]{4}", getattr(e, "value", None) or "")]
+                found += [("unit after a number", unit) for e in call.args[2:3] if re.search("[a-z]{4}", unit := template(e))]
                 found += [("number in words", template(given["text"]))] if "text" in given else []
                 if name == "exercise_key" and len(call.args) > 1 and isinstance(call.args[1], ast.Dict | ast.DictComp):
                     keys = call.args[1].keys if isinstance(call.args[1], ast.Dict) else [call.args[1].key]
@@ -218,11 +242,36 @@ def template(node):
     return text if _has_words(text) else ""
 
 
+class Filler:
+    """Texts that cells made, in another language: whole, by their template, or number by number and unit by unit."""
+
+    def __init__(self, known):
+        self.whole = {text: there for text, there in known.items() if "{1}" not in text}
+        self.parts = []
+        for text in sorted((t for t in known if "{1}" in t), key=len, reverse=True):
+            places = re.findall(r"\{(\d+)\}", text)
+            pattern = re.sub(r"\\\{\d+\\\}", lambda _: "(.+?)", re.escape(text))
+            self.parts.append((re.compile(pattern, re.S), places, known[text]))
+
+    def __call__(self, text):
+        """The translation of a text, or None."""
+        text = flat(text)
+        if text in self.whole:
+            return self.whole[text]
+        for pattern, places, there in self.parts:       # the longest first
+            if match := pattern.fullmatch(text):
+                for place, value in zip(places, match.groups(), strict=True):
+                    there = there.replace(f"{{{place}}}", value)
+                return there
+        number, space, unit = text.partition("\u00a0")
+        return f"{number}{space}{self.whole[unit]}" if unit in self.whole else None
+
+
 # ---- Words of the site, and titles of the catalogue
 
 # What the cells' own helpers write on a page (mlsysbook/book/{numbers,figures}.py).
 THEME = ("search_bar_text", "toc_title", "extra_footer")         # of html_theme_options in _config.yml
-HELPERS = ("Your answer", "Check", "for", "Figure {1}", "Answer in {1}, within {2}%.", "Answer within {1}%.")
+HELPERS = ("Your answer", "Check", "for", "Figure {1}")
 
 
 def site_messages(root):
@@ -345,6 +394,19 @@ def strings(root, language, name):
     return _strings(path, path.stat().st_mtime_ns, language) if path.is_file() else {}
 
 
+# ---- README.md, which no builder reads
+
+def readme(root, language):
+    """README.md in a language: what is not translated stays English and says so; code blocks as they are."""
+    english, known = (root / "README.md").read_text(encoding="utf-8"), strings(root, language, README)
+    text = put_back(english, known, lambda each: f"[EN] {each}", "README.md")
+    names = {"": "English"} | LANGUAGES
+    line = " · ".join(name if code == language else f"[{name}](README{'.' if code else ''}{code}.md)" for code, name in names.items())
+    head, _, rest = text.partition("\n")
+    made = f"<!-- Made by `mlsys translate readme` from README.md and book/locale/{language}; change those. -->"
+    return f"{made}\n{head}\n{line}\n\n{rest}"
+
+
 # ---- Checks
 
 @dataclass(frozen=True)
@@ -425,3 +487,11 @@ def check(root, language, name):
         if m.id and m.string and not m.fuzzy:
             wrong += [f"{path.relative_to(root).as_posix()}: {m.id[:60]!r}: {fault}" for fault in faults(m.id, m.string)]
     return wrong
+
+
+def check_readme(root, language):
+    """A fault if README.LANGUAGE.md is not what README.md and its catalogue make, as a list."""
+    there = root / f"README.{language}.md"
+    if not strings(root, language, README) or there.is_file() and there.read_text(encoding="utf-8") == readme(root, language):
+        return []
+    return [f"{there.name}: is not what its catalogue makes of README.md; run `mlsys translate readme`"]

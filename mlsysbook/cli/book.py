@@ -14,6 +14,8 @@ def book(
     student: Annotated[bool, typer.Option("--student", help="Leave out solutions, on pages and in their notebooks.")] = False,
     pdf: Annotated[bool, typer.Option("--pdf", help="Also a PDF of each volume, printed by Chromium.")] = False,
     epub: Annotated[bool, typer.Option("--epub", help="Also an EPUB of the whole book.")] = False,
+    language: Annotated[list[str] | None, typer.Option("--language", help="Also the pages that are translated: ja, zh_CN, ko, or all.",
+                                                       show_default=False)] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Then serve the site on this machine until Ctrl-C.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for html/, PDF and EPUB. [default: build/book or build/book-student]",
                                              show_default=False)] = None,
@@ -33,7 +35,7 @@ def book(
             elif not text.startswith(("reading", "writing")):
                 console.print(f"book: {text}", highlight=False, soft_wrap=True)
 
-        built = engine.build(course, student=student, out=out, progress=progress)
+        built = engine.build(course, student=student, out=out, languages=_languages(language), progress=progress)
         files = [built.site / "index.html"]
         if pdf:
             from ..book.pdf import volumes
@@ -50,3 +52,13 @@ def book(
         from ..book.serve import run
 
         run(built.site)
+
+
+def _languages(given):
+    from ..book.translate import LANGUAGES
+    from ..errors import CourseError
+
+    for name in given or ():
+        if name not in (*LANGUAGES, "all"):
+            raise CourseError(f"no language {name!r}; the book has {', '.join(LANGUAGES)}, or all")
+    return [name for name in LANGUAGES if name in (given or ()) or "all" in (given or ())]

@@ -76,7 +76,20 @@ def check(names: Names = None, language: Language = None):
     for each in _chosen(language):
         for name in _named(course.root, each, names):
             wrong += translate.check(course.root, each, name)
+        wrong += [] if names else translate.check_readme(course.root, each)
     for line in wrong:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     if wrong:
         raise typer.Exit(1)
+
+
+@group.command()
+def readme(language: Language = None):
+    """Write README.LANGUAGE.md from README.md and its catalogue."""
+    from .. import atomic, catalogue
+    from ..book import translate
+
+    root = catalogue.load().root
+    for each in _chosen(language):
+        if translate.strings(root, each, translate.README):
+            atomic.write(root / f"README.{each}.md", translate.readme(root, each))
