@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from .. import atomic
 from ..errors import ClassError
 from . import app
 from .progress import bar
@@ -285,16 +286,36 @@ def feedback(ctx: typer.Context, names: Names = None,
 
 @group.command()
 def export(ctx: typer.Context,
-           to: Annotated[Path, typer.Option(help="File to write.")] = Path("grades.csv"),
+           names: Names = None,
+           to: Annotated[Path | None, typer.Option(help="File to write. [default: grades.csv, grades-canvas.csv or grades-moodle.csv]",
+                                                   show_default=False)] = None,
+           format: Annotated[str, typer.Option("--format", "-f", metavar="csv|canvas|moodle",
+                                               help="A row for each student and assignment, or what a gradebook imports.")] = "csv",
+           match: Annotated[Path | None, typer.Option(help="With canvas or moodle: an export of that gradebook, whose rows and columns are "
+                                                           "then used.")] = None,
+           partial: Annotated[bool, typer.Option("--partial", help="With canvas or moodle: also scores that a person has not "
+                                                                   "finished.")] = False,
+           force: Annotated[bool, typer.Option("--force", help="With canvas or moodle: replace a file that is there.")] = False,
            dry_run: DryRun = False):
-    """Write all grades as CSV: a row for each student and assignment, late penalties taken off."""
-    from ..grading import late
+    """Write grades as CSV, late penalties taken off: all of them, or those that Canvas or Moodle imports.
+
+    `mlsys class export -f canvas --match FILE` takes the numbers of students and assignments from a gradebook that Canvas exported.
+    Who is only there or only here is named.
+    """
+    from ..grading import late, lms
     from ..grading.export import export as run
     from ..grading.release import sync_dates
 
+    if format not in ("csv", *lms.FORMATS):
+        raise ClassError(f"--format: got {format!r}; wants csv, {' or '.join(lms.FORMATS)}")
+    if format == "csv" and (names or match or partial):
+        raise ClassError("names, --match and --partial go with --format canvas or moodle; csv holds all grades")
     classroom, course = _open(ctx)
+    to = to or Path("grades.csv" if format == "csv" else f"grades-{format}.csv")
     there = to.exists()
-    if dry_run:
+    if there and format != "csv" and not force:
+        raise ClassError(f"{to} is there already; choose another name with --to, or add --force")
+    if dry_run and format == "csv":
         _say(_console(), [f"would {'overwrite' if there else 'write'} {to}"])
         return
     with classroom.at_work():
@@ -302,6 +323,14 @@ def export(ctx: typer.Context,
         with classroom.gradebook() as gb:
             for assignment in gb.assignments:
                 late.refresh(gb, classroom.late, assignment.name)
+            if format != "csv":
+                titles = {a.id: a.title for a in course.select(names or [])}
+                made = lms.book(gb, format, titles, section=classroom.course_id, match=match, partial=partial)
+        if format != "csv":
+            if not dry_run:
+                atomic.write(to, made.text, mode=0o600)
+            _say(_console(), [f"{'would write' if dry_run else 'wrote'} {to}: {made.students} students, {made.scores} scores", *made.left])
+            return
         rows = run(classroom, to)
     _say(_console(), [f"{'overwrote' if there else 'wrote'} {to}: {rows} rows"])
 
