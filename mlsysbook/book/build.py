@@ -23,6 +23,7 @@ from pathlib import Path
 import yaml
 
 from .. import atomic
+from ..companion import build as companion
 from ..errors import CourseError
 from . import _CHAPTER
 
@@ -64,7 +65,7 @@ def build(course, *, student=False, out=None, work=None, languages=(), progress=
     check_imports(source)
     libraries = fingerprint(course.root)
     addresses = [os.environ.get(name, "") for name in ENVIRONMENT]
-    inputs = _hash(course.root, [*_files(source), *_catalogue(course.root)],
+    inputs = _hash(course.root, [*_files(source), *_catalogue(course.root), *companion.inputs(course.root)],
                    json.dumps([variant, libraries, _versions(), addresses]))
     other = {name: _hash(course.root, [*_files(source / "locale" / name)], inputs) for name in languages}
     whole = _hash(course.root, [], json.dumps([inputs, other])) if other else inputs
@@ -73,7 +74,9 @@ def build(course, *, student=False, out=None, work=None, languages=(), progress=
     with _alone(work, progress):
         made = work / variant / "html"
         if _stamp(made) != inputs:
+            prepared = companion.prepare(course)
             sphinx(source, work, variant, "html", made, libraries, progress)
+            companion.write(course, made, prepared, progress, work)
             (made / STAMP).write_text(inputs + "\n")
         builds = {}
         for name, stamp in other.items():
@@ -116,7 +119,8 @@ def sphinx(source, work, variant, builder, target, libraries, progress, *, langu
     """Run one builder over the sources into `target`, which is whole afterwards or untouched."""
     home = work / (variant if language == "en" else f"{variant}-{language}")
     trees, new, running = home / f"doctrees-{builder}", home / f"{builder}.new", home / f"{builder}.running"
-    shared = [*(p for p in _files(source) if p.suffix != ".md"), *_catalogue(source.parent)]
+    shared = [*(p for p in _files(source) if p.suffix != ".md" and p.relative_to(source).parts[0] != "companion"),
+              *_catalogue(source.parent)]
     shared += _files(source / "locale" / language)
     settings = _hash(source.parent, shared, json.dumps([libraries, _versions()]))
     if running.exists() or not trees.is_dir() or (trees / "settings").read_text() != settings:

@@ -76,7 +76,8 @@ def files(course):
     known = {f"{c.number.replace('-', '_').lower()}.yml": c.number for c in course.chapters}
     for path in sorted(folder.glob("*.yml")):
         if path.name not in known:
-            raise ContentError(f"{path.relative_to(course.root)}:1: is called after no chapter of course.yml; wants a name such as v1_13.yml")
+            raise ContentError(f"{path.relative_to(course.root)}:1: is called after no chapter of course.yml; "
+                               "wants a name such as v1_13.yml")
         found[known[path.name]] = path
     return {c.number: found[c.number] for c in course.chapters if c.number in found}
 
@@ -154,7 +155,8 @@ def wrong_entry(kind, entry, titles, seen, name, start, wrong):
         fault(entry.lines[field_], f"{label}: unknown field {field_!r}; known: {', '.join(sorted(fields))}")
     if "section" in entry and entry["section"] not in titles:
         near = _nearest(str(entry["section"]), titles)
-        fault(entry.lines["section"], f"{label}: the chapter has no section {entry['section']!r}" + (f"; did you mean {near!r}?" if near else ""))
+        hint = f"; did you mean {near!r}?" if near else ""
+        fault(entry.lines["section"], f"{label}: the chapter has no section {entry['section']!r}{hint}")
     for field_ in {"ask", "front", "back", "why"} & fields & entry.keys():
         if not isinstance(entry[field_], str) or not entry[field_].strip():
             fault(entry.lines[field_], f"{label}: {field_} wants a text")
@@ -222,8 +224,9 @@ def _compute(content, where):
     except SyntaxError as error:
         raise ContentError(f"{where}:{first + (error.lineno or 1) - 1}: let: {error.msg}") from None
     for node in ast.walk(tree):
-        modules = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or "."] if isinstance(node, ast.ImportFrom) else []
-        for module in modules:
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        for module in [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or "."]:
             if not any(f"{module}.".startswith(f"{known}.") for known in IMPORTS):
                 raise ContentError(f"{where}:{first + node.lineno - 1}: let imports {module}; it may import {', '.join(IMPORTS)}")
     try:
@@ -260,7 +263,8 @@ def _question_faults(question, names):
             yield mistake.lines["value"], f"mistake {error}"
             continue
         if counts(mistake["number"], value, question["tolerance"]):
-            yield mistake.lines["value"], f"mistake {mistake['value']!r} is {mistake['number']:.6g}, which counts as right (answer {value:.6g})"
+            yield mistake.lines["value"], (f"mistake {mistake['value']!r} is {mistake['number']:.6g}, "
+                                           f"which counts as right (answer {value:.6g})")
 
 
 def _value(expression, names):
@@ -376,7 +380,8 @@ def _parser():
     from markdown_it import MarkdownIt
     from mdit_py_plugins.dollarmath import dollarmath_plugin
 
-    parser = MarkdownIt("commonmark", {"html": False, "typographer": True}).disable(["link", "image", "autolink", "html_inline", "html_block"])
+    parser = MarkdownIt("commonmark", {"html": False, "typographer": True})
+    parser.disable(["link", "image", "autolink", "html_inline", "html_block"])
     parser.enable(["table", "smartquotes", "replacements"])
     parser.use(dollarmath_plugin, allow_space=False, double_inline=True)
     mark = '<span class="math notranslate nohighlight">{}</span>'

@@ -1,0 +1,97 @@
+/**
+ * When to meet a card again. A card is the list of its reviews; its state is computed from them, so progress of two machines merges
+ * by putting the lists together. mlsysbook/companion/schedule.py does the same with py-fsrs, from the same parameters.
+ *
+ * FSRS sees whole days: every review of a date counts as made at its midnight, and an interval is added to the time of the review.
+ * Below a day a card is due at a minute, from a day on at a date.
+ */
+import { createEmptyCard, fsrs, generatorParameters } from "ts-fsrs";
+import parameters from "../../../mlsysbook/companion/fsrs.json" with { type: "json" };
+
+export const NEW_A_DAY = parameters.new_a_day;
+export const RATINGS = [{ rating: 1, name: "Again" }, { rating: 2, name: "Hard" }, { rating: 3, name: "Good" }, { rating: 4, name: "Easy" }];
+const DAY = 24 * 60;            // minutes
+
+/** @param {number[]} minutes  @returns {any} */
+const steps = (minutes) => minutes.map((m) => `${m}m`);
+const scheduler = fsrs(generatorParameters({
+  request_retention: parameters.retention, maximum_interval: parameters.longest_days, w: parameters.weights, enable_fuzz: false,
+  enable_short_term: true, learning_steps: steps(parameters.learning_minutes), relearning_steps: steps(parameters.relearning_minutes),
+}));
+
+/**
+ * The reader's date, "2027-01-25".
+ * @param {Date} at
+ */
+export function dayOf(at) {
+  return [at.getFullYear(), String(at.getMonth() + 1).padStart(2, "0"), String(at.getDate()).padStart(2, "0")].join("-");
+}
+
+/** @param {string} day */
+const midnight = (day) => new Date(`${day}T00:00:00Z`);
+
+/** @param {string} day  @param {number} more */
+export function addDays(day, more) {
+  return new Date(midnight(day).getTime() + more * DAY * 60000).toISOString().slice(0, 10);
+}
+
+/**
+ * State after these reviews: `minutes` until it is due after the last one, and `day` or `at` when that is.
+ * @param {import("./types.js").Review[]} reviews  in any order
+ * @returns {{card: import("ts-fsrs").Card, minutes: number, day: string|null, at: number|null}|null}
+ */
+export function replay(reviews) {
+  const ordered = [...reviews].sort((a, b) => a.at.localeCompare(b.at));
+  const last = ordered.at(-1);
+  if (!last) return null;
+  let card = createEmptyCard(midnight(ordered[0].day)), minutes = 0, day = ordered[0].day;
+  for (const review of ordered) {
+    day = review.day > day ? review.day : day;          // a journey west must not run time backwards
+    card = scheduler.next(card, midnight(day), review.rating).card;
+    minutes = Math.round((card.due.getTime() - midnight(day).getTime()) / 60000);
+  }
+  return minutes < DAY ? { card, minutes, day: null, at: Date.parse(last.at) + minutes * 60000 }
+    : { card, minutes, day: addDays(day, Math.round(minutes / DAY)), at: null };
+}
+
+/**
+ * Minutes to the next meeting for each of the four ratings.
+ * @param {import("./types.js").Review[]} reviews
+ * @param {Date} now
+ */
+export function preview(reviews, now) {
+  return RATINGS.map(({ rating }) => replay([...reviews, { at: now.toISOString(), day: dayOf(now), rating }])?.minutes ?? 0);
+}
+
+/**
+ * @param {import("./types.js").Review[]} reviews
+ * @param {Date} now
+ */
+export function isDue(reviews, now) {
+  const found = replay(reviews);
+  return found !== null && (found.day !== null ? found.day <= dayOf(now) : (found.at ?? 0) <= now.getTime());
+}
+
+/**
+ * The date on which a card is due, today at the earliest.
+ * @param {import("./types.js").Review[]} reviews
+ * @param {Date} now
+ */
+export function dueDay(reviews, now) {
+  const found = replay(reviews), today = dayOf(now);
+  if (!found) return null;
+  const day = found.day ?? dayOf(new Date(found.at ?? 0));
+  return day > today ? day : today;
+}
+
+/**
+ * An interval for reading: "10 min", "12 h", "1 day", "3 months".
+ * @param {number} minutes
+ */
+export function told(minutes) {
+  if (minutes < 60) return `${minutes} min`;
+  if (minutes < DAY) return `${Math.round(minutes / 60)} h`;
+  const days = Math.round(minutes / DAY);
+  if (days < 60) return days === 1 ? "1 day" : `${days} days`;
+  return days < 730 ? `${Math.round(days / 30.4)} months` : `${Math.round(days / 365)} years`;
+}
