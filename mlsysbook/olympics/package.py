@@ -238,6 +238,6 @@ def new(folder, track, team):
     if not _NAME.fullmatch(team):
         raise PackageError(f"{team!r} is no name: wants up to 40 letters, digits, spaces and . ' & + -")
     here = Path(__file__).parent / "starter"
-    for name in (MANIFEST, "entry.py"):
-        text = (here / name).read_text(encoding="utf-8")
-        atomic.write(folder / name, text.replace("{track}", track).replace("{team}", team) if name == MANIFEST else text)
+    text = (here / MANIFEST).read_text(encoding="utf-8")
+    atomic.write(folder / MANIFEST, text.replace("{track}", track).replace("{team}", team))
+    atomic.write(folder / "entry.py", (here / "entry.txt").read_text(encoding="utf-8"))

@@ -22,7 +22,7 @@ from .tracks import TRACKS
 
 MARK = ".simulation"                    # in a folder that a simulation made, and that the next one may empty
 DUE = datetime(2026, 6, 1, 18, tzinfo=UTC)
-_STARTER = (Path(__file__).parent / "starter" / "entry.py").read_text(encoding="utf-8")
+_STARTER = (Path(__file__).parent / "starter" / "entry.txt").read_text(encoding="utf-8")
 
 _WIDE = '''
 
