@@ -66,3 +66,38 @@ def syllabus(
         print(text, end="")
     for note in found.notes if out or form in ("ics", "csv", "json") else ():
         console.print(note, markup=False)
+
+
+@app.command()
+def bank(
+    out: Annotated[Path, typer.Argument(help="File to write, such as questions.zip.")],
+    area: Annotated[str | None, typer.Option(help="Of this area only, such as memory.")] = None,
+    level: Annotated[str | None, typer.Option(help="Of this level only, L1 to L6+.")] = None,
+    track: Annotated[str | None, typer.Option(help="Of this track only: cloud, edge, mobile, tiny or global.")] = None,
+    chapter: Annotated[str | None, typer.Option(help="Of this chapter of the book only, such as V1-13.")] = None,
+    variants: Annotated[int, typer.Option(min=1, max=200, help="Variants of each question.")] = 1,
+    force: Force = False,
+    dry_run: DryRun = False,
+):
+    """Write StaffML's questions as a QTI 2.1 package, for the question bank of a learning management system.
+
+    An item for each part, with its answer, its limits and what each wrong answer is told. The same questions give the same bytes.
+    `staffml bank` writes pages to read instead.
+    """
+    from staffml.session import chosen, plural
+    from staffml.taxonomy import CHAPTERS, complaint
+
+    from ..teach.qti import package
+
+    try:
+        line = chapter and complaint("chapter", chapter, tuple(CHAPTERS))
+        if line:
+            raise ValueError(line)
+        templates = [t for t in chosen(area, level, track) if chapter in (None, t.chapter)]
+    except ValueError as error:
+        raise CourseError(str(error)) from None
+    if not templates:
+        raise CourseError(f"no question of chapter {chapter} is of that choice; `staffml list` shows what there is")
+    content, count = package(templates, variants)
+    console = Console(highlight=False, soft_wrap=True)
+    _put(out, content, f"{plural(count, 'item')} of {plural(len(templates), 'template')}", force, dry_run, console)
