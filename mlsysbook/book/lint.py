@@ -135,15 +135,10 @@ class Page:
 
     def numbers(self):
         """Typed-in numbers with a unit that no cell has as an input; glued names that no cell gives; texts with digits."""
-        literals = set(re.findall(r"(?<![\w.])\d[\d_]*\.?\d*(?:e[+-]?\d+)?", self.code))
-        inputs = {float(x.replace("_", "")) for x in literals}
+        inputs = literals(self.code)
         for i, line in enumerate(self.lines, 1):
-            plain = re.sub(r"\{[\w:]+\}`[^`]*`|`[^`]*`|\$[^$]*\$|\]\([^)]*\)", " ", line)
-            for number, unit in _TYPED.findall(plain):
-                value = float(number.replace(",", ""))
-                scaled = {value, value / 100} if unit == "%" else {value * s for s in (1, 1e-3, 1e-6, 1e-9, 1e3, 1e6, 1e9)}
-                if not any(abs(v - x) <= 1e-9 * abs(v) for v in scaled for x in inputs):
-                    yield self.at(i, f"'{number} {unit}' is typed in; a result wants number() and {{glue:text}}, an input a cell")
+            for number, unit in typed_in(line, inputs):
+                yield self.at(i, f"'{number} {unit}' is typed in; a result wants number() and {{glue:text}}, an input a cell")
         given = set(re.findall(r"\b(?:number|exercise_key)\(\s*f?\"([a-z0-9{}:.-]+)\"", self.code))
         given |= {f"fig-{n}" for n in figure_names(self.code)}
         patterns = [re.compile(re.sub(r"\\\{.*?\\\}", r"[a-z0-9.-]+", re.escape(g)) + "$") for g in given]
@@ -233,6 +228,21 @@ class Page:
                 if first != (self.shown, line):
                     yield self.at(line, f"'{' '.join(run[:6])} …' stands at {first[0]}:{first[1]} as well; say it once")
                     break
+
+
+def literals(code):
+    """Values of the numbers that are written in Python code."""
+    return {float(x.replace("_", "")) for x in re.findall(r"(?<![\w.])\d[\d_]*\.?\d*(?:e[+-]?\d+)?", code)}
+
+
+def typed_in(line, inputs):
+    """(number, unit) of each number with a unit in a line of prose that is not among the inputs, in whatever prefix."""
+    plain = re.sub(r"\{[\w:]+\}`[^`]*`|`[^`]*`|\$[^$]*\$|\]\([^)]*\)", " ", line)
+    for number, unit in _TYPED.findall(plain):
+        value = float(number.replace(",", ""))
+        scaled = {value, value / 100} if unit == "%" else {value * s for s in (1, 1e-3, 1e-6, 1e-9, 1e3, 1e6, 1e9)}
+        if not any(abs(v - x) <= 1e-9 * abs(v) for v in scaled for x in inputs):
+            yield number, unit
 
 
 def _plain(paragraph):

@@ -1,0 +1,123 @@
+"""PPTX of a deck by pandoc: text, formulas and notes that can be edited, in the colours of the theme."""
+
+import io
+import re
+import subprocess
+import tempfile
+import zipfile
+from pathlib import Path
+
+from . import pandoc
+from .deck import KINDS, Slide, SlideError
+from .fill import markdown
+
+_WHEN = (2026, 1, 1, 0, 0, 0)
+ZOOM = 3                            # pixels of a figure for each unit of its drawing
+ROLES = {"dk1": "Ink", "lt1": "Paper", "dk2": "Title", "lt2": "Bar", "accent1": "Accent", "accent2": "Predict", "accent3": "Exercise",
+         "accent4": "Discuss", "accent5": "Recall", "accent6": "Muted", "hlink": "Accent", "folHlink": "Muted"}  # fmt: skip
+# Of the reference's layouts, in their own units (914,400 an inch): what stands where, and the sizes of letters.
+_TITLE = '<a:off x="457200" y="205979"/><a:ext cx="8229600" cy="657250"/>'
+_LAYOUTS = {
+    "slideMaster1": [(r'<a:off x="457200" y="205979"/><a:ext cx="8229600" cy="857250"/>', _TITLE), (r'sz="2400"', 'sz="2000"'),
+                     (r'sz="2100"', 'sz="1800"'), (r'<a:off x="457200" y="1200151"/><a:ext cx="8229600" cy="3394472"/>',
+                                                   '<a:off x="457200" y="1000000"/><a:ext cx="8229600" cy="3650000"/>')],
+    "slideLayout1": [(r'(type="ctrTitle".*?<a:bodyPr)/>', r'\1 anchor="b"/>')],
+    "slideLayout3": [(r' cap="all"', ""), (r'<a:off x="722313" y="3305176"/>', '<a:off x="722313" y="2000000"/>')],
+    "slideLayout4": [(r'y="1200151"', 'y="1500000"'), (r'cy="3394472"', 'cy="3150000"')],
+    "slideLayout8": [(r'<a:off x="457201" y="204787"/><a:ext cx="3008313" cy="871538"/>', _TITLE), (r'anchor="b"', 'anchor="ctr"'),
+                     (r'sz="1500" b="1"', 'sz="2600" b="1"'), (r'sz="1050"', 'sz="1600"'), (r'sz="900"', 'sz="1400"'),
+                     (r'<a:off x="3575050" y="204788"/><a:ext cx="5111750" cy="4389835"/>',
+                      '<a:off x="3300000" y="1000000"/><a:ext cx="5386800" cy="3500000"/>'),
+                     (r'<a:off x="457201" y="1076326"/><a:ext cx="3008313" cy="3518297"/>',
+                      '<a:off x="457200" y="1000000"/><a:ext cx="2750000" cy="3500000"/>')],
+}  # fmt: skip
+_BADGE = (
+    '<p:sp><p:nvSpPr><p:cNvPr id="{ident}" name="Badge"/><p:cNvSpPr/><p:nvPr/></p:nvSpPr>'
+    '<p:spPr><a:xfrm><a:off x="7486800" y="60000"/><a:ext cx="1200000" cy="240000"/></a:xfrm>'
+    '<a:prstGeom prst="rect"><a:avLst/></a:prstGeom><a:solidFill><a:srgbClr val="{fill}"/></a:solidFill></p:spPr>'
+    '<p:txBody><a:bodyPr wrap="none" lIns="0" rIns="0" tIns="0" bIns="0" anchor="ctr"/><a:p><a:pPr algn="ctr"/>'
+    '<a:r><a:rPr lang="en" sz="1200" b="1"><a:solidFill><a:srgbClr val="{ink}"/></a:solidFill></a:rPr><a:t>{text}</a:t></a:r></a:p>'
+    "</p:txBody></p:sp>"
+)
+
+
+def make(deck, outputs, chapter, theme, slides):
+    """The deck as PPTX -> bytes. Raises SlideError for a slide that does not fit on one."""
+    with tempfile.TemporaryDirectory(prefix="slides-") as folder:
+        folder = Path(folder)
+
+        def show(picture, height):
+            (folder / f"{picture.name}.png").write_bytes(picture.drawn("png", ink=f"#{theme['Ink']}", zoom=ZOOM))
+            return [f"![{picture.label}]({picture.name}.png)"]
+
+        (folder / "reference.pptx").write_bytes(reference(theme))
+        text = markdown(deck, outputs, chapter, show)
+        options = ["--to", "pptx", "--reference-doc", "reference.pptx", "--lua-filter", str(slides / "filter.lua"), "--output", "deck.pptx"]
+        pandoc.run(deck, text, options, folder)
+        return _finished((folder / "deck.pptx").read_bytes(), deck, outputs, theme)
+
+
+def reference(theme):
+    """pandoc's own reference presentation, in the colours of a theme and with room for figures -> bytes."""
+    done = subprocess.run([pandoc.program(), "--print-default-data-file", "reference.pptx"], capture_output=True, check=True)
+
+    def change(name, text):
+        if name == "ppt/theme/theme1.xml":
+            for tag, role in ROLES.items():
+                text = re.sub(rf"<a:{tag}>.*?</a:{tag}>", f'<a:{tag}><a:srgbClr val="{theme[role].upper()}"/></a:{tag}>', text, flags=re.S)
+            return text.replace('typeface="Calibri"', 'typeface="Inter"')
+        for pattern, new in _LAYOUTS.get(Path(name).stem, ()):
+            text, count = re.subn(pattern, new, text, flags=re.S)
+            if not count:
+                raise SlideError(f"{name} of pandoc's reference.pptx has no {pattern!r}: it has changed; mend mlsysbook/slides/pptx.py")
+        if name == "ppt/slideMasters/slideMaster1.xml":
+            text = re.sub(r"<p:titleStyle>.*?</p:titleStyle>", _title, text, flags=re.S)
+        return text
+
+    return _rewritten(done.stdout, change)
+
+
+def _title(match):
+    """Titles stand on the left, in the theme's accent, which is readable on its paper."""
+    text = match[0].replace('algn="ctr"', 'algn="l"').replace('<a:schemeClr val="tx1"/>', '<a:schemeClr val="accent1"/>')
+    return re.sub(r'sz="\d+"', 'sz="2600" b="1"', text, count=1)
+
+
+def _finished(data, deck, outputs, theme):
+    """The presentation with badges and alternative texts, and without what differs between two runs."""
+    with zipfile.ZipFile(io.BytesIO(data)) as whole:
+        made = len([n for n in whole.namelist() if re.fullmatch(r"ppt/slides/slide\d+\.xml", n)])
+    if made != len(deck.parts) + 1:
+        raise SlideError(f"{deck.shown}:1: {len(deck.parts)} slides and parts became {made - 1} in PPTX; a slide has one figure or "
+                         "table at most")
+    alts = {f.label: " ".join(f.alt.split()) for f in outputs.figures.values()}
+
+    def change(name, text):
+        if not (found := re.fullmatch(r"ppt/slides/slide(\d+)\.xml", name)):
+            return text
+        text = re.sub(r'(<p:cNvPr[^>]*?descr=")([^"]*)"', lambda m: f'{m[1]}{_attribute(alts.get(m[2], m[2]))}"', text)
+        part = deck.parts[int(found[1]) - 2] if int(found[1]) > 1 else None
+        if isinstance(part, Slide) and part.kind:
+            badge = _BADGE.format(ident=9000, fill=theme[part.kind.capitalize()].upper(), ink=theme["Badge"].upper(), text=KINDS[part.kind])
+            text = text.replace("</p:spTree>", f"{badge}</p:spTree>")
+        return text
+
+    return _rewritten(data, change)
+
+
+def _attribute(text):
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+
+
+def _rewritten(data, change):
+    """A zip file with parts changed, in the same order and with one date."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w") as new:
+        for name in old.namelist():
+            part = old.read(name)
+            if name.endswith(".xml"):
+                part = change(name, part.decode("utf-8")).encode("utf-8")
+            info = zipfile.ZipInfo(name, _WHEN)
+            info.external_attr = 0o644 << 16
+            new.writestr(info, part, zipfile.ZIP_DEFLATED)
+    return out.getvalue()
