@@ -19,11 +19,6 @@ import yaml
 from ..errors import CourseError
 
 LANGUAGES = {"zh_CN": "中文", "ja": "日本語", "ko": "한국어"}
-NAMES = {
-    "language": "Language", "untranslated": "This paragraph is not translated yet.", "in_english": "in English",
-    "home": "{1} (start page; this page is not translated)",
-    "partly": "Of this page {1} % of the words are translated; the rest is in English.",
-}  # fmt: skip
 PAGES = ("index", "paths/student", "paths/self_learner", "paths/instructor", "paths/contributor", "map", "vol1/01_introduction")
 README, SITE, TITLES = "README", "site", "titles"      # catalogues that are no page: README.md, words of the site, titles of course.yml
 WIDTH = 110                                             # of a line in a catalogue
@@ -277,10 +272,11 @@ HELPERS = ("Your answer", "Check", "for", "Figure {1}")
 def site_messages(root):
     """Words of the site: `_("...")` in what makes pages and in their scripts, and what helpers of cells write."""
     found = Messages(SITE)
-    sources = [root / "mlsysbook/book/site.py", root / "mlsysbook/book/translate.py", *sorted((root / "book/_ext/mlsys_site").glob("*.py"))]
+    sources = [root / "mlsysbook/book/site.py", *sorted((root / "book/_ext/mlsys_site").glob("*.py"))]
+    sources += [root / "mlsysbook/book/languages.py"]
     for path in sources:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in ("_", "N_") and node.args:
+            if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in ("_", "say") and node.args:
                 if isinstance(node.args[0], ast.Constant):
                     found.add(node.args[0].value, path.name)
     for path in sorted((root / "book/_static").glob("*.js")):
@@ -291,8 +287,6 @@ def site_messages(root):
         found.add(flat(settings[key]), "theme")
     for caption in ("Choose your path", "Reference"):
         found.add(caption, "contents")
-    for text in NAMES.values():
-        found.add(text, "languages")
     for text in HELPERS:
         found.kinds.setdefault(text, "answer fields and figures")
     return found
@@ -487,6 +481,12 @@ def check(root, language, name):
         if m.id and m.string and not m.fuzzy:
             wrong += [f"{path.relative_to(root).as_posix()}: {m.id[:60]!r}: {fault}" for fault in faults(m.id, m.string)]
     return wrong
+
+
+def share(root, language, page):
+    """Which part of the words of a page is translated, from 0 to 1."""
+    known, every = strings(root, language, page), page_messages(root, page).kinds
+    return sum(len(text.split()) for text in every if text in known) / sum(len(text.split()) for text in every)
 
 
 def check_readme(root, language):

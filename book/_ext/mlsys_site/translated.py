@@ -44,6 +44,7 @@ def setup(app):
     app.connect("config-inited", speak, priority=100)
     app.connect("source-read", put_back, priority=900)
     app.connect("doctree-read", keep_names, priority=100)
+    app.connect("doctree-read", tell_share, priority=150)
     app.connect("doctree-read", fill_outputs, priority=200)
     app.connect("missing-reference", lead_to_english)
 
@@ -62,6 +63,7 @@ def speak(app, config):
         say = translate.words(BOOK.parent, here)
         for key in translate.THEME:
             config.html_theme_options[key] = say(translate.flat(config.html_theme_options[key]))
+        config.nb_code_prompt_show, config.nb_code_prompt_hide = say("Show code cell source"), say("Hide code cell source")
         search.languages[here] = type(f"Bigrams_{here}", (Bigrams,), {"lang": here, "language_name": here})
         config.html_search_language = here
 
@@ -94,6 +96,18 @@ def keep_names(app, doctree):
             section["ids"].insert(0, free)
             doctree.ids[free] = section
             taken.add(free)
+
+
+def tell_share(app, doctree):
+    """How much of a page is translated, below its title, unless it is all."""
+    from mlsysbook.book import site, translate
+
+    if (here := language(app)) and app.env.docname in translate.PAGES:
+        say, share = translate.words(BOOK.parent, here), translate.share(BOOK.parent, here, app.env.docname)
+        title = next(doctree.findall(nodes.title), None)
+        if share < 0.995 and title is not None:
+            told = site.fill(say("Of this page {1} % of the words are translated; the rest is in English."), int(100 * share))
+            title.parent.insert(title.parent.index(title) + 1, nodes.paragraph("", told, classes=["mls-partly"]))
 
 
 def fill_outputs(app, doctree):
