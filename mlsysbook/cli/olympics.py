@@ -23,8 +23,8 @@ where it was. `disqualify` and `appeal` add to the record and take nothing from 
 
 **Scores** are ratios to the reference, which answers the same pictures in turn with the entry; above 1 is better.
 latency = exp of the median of log(reference's seconds / entry's), memory = bytes / bytes, accuracy = error / error with
-error = (wrong + 1/2) / (asked + 1), all-round = the cube root of their product. Entries share a rank where their 95 %
-intervals meet that of the best among them. Only entries that keep the budgets of their track are ranked; of each team the
+error = (wrong + 1/2) / (asked + 1), all-round = the cube root of their product. A rank is one more than the number of
+entries whose whole 95 % interval lies above one's own. Only entries that keep the budgets of their track are ranked; of each team the
 latest valid one that came in time counts.
 """
 

@@ -36,9 +36,18 @@ class Box:
 
     def __init__(self, library, folder, job, limits=LIMITS):
         self.library, self.folder, self.job, self.limits = Path(library), Path(folder), job, limits
-        self.flags, self.frozen = [], False
+        self.flags = []
+        self.process = self.group = self.private = self.log = self.control = self.data = None
 
     def __enter__(self):
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self):
         self.control, (self.data, theirs) = Channel(), socket.socketpair()
         for end in (self.data, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MIB)
@@ -66,7 +75,6 @@ class Box:
         lim = self.limits
         self.control.send(self.job | {"address_space": lim.memory + 1024 * MIB, "cpu_seconds": lim.cpu_seconds, "processes": lim.processes,
                                       "open_files": lim.open_files, "file_bytes": lim.file_bytes}, time.monotonic() + 10)
-        return self
 
     def ask(self, kind, payload=b"", *, most, seconds):
         """Send a request -> (bytes of the answer, seconds from the first byte sent to the last one back).
@@ -138,11 +146,9 @@ class Box:
         """Stop every process of the box. Twice, since one may have been born while they were stopped."""
         for _ in range(2):
             self._signal(signal.SIGSTOP)
-        self.frozen = True
 
     def thaw(self):
         self._signal(signal.SIGCONT)
-        self.frozen = False
 
     def _signal(self, which):
         for pid in self.members():
@@ -168,17 +174,18 @@ class Box:
         return total
 
     def __exit__(self, *_):
-        if self.process.poll() is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        self.log.close()
-        self.control.close()
-        self.data.close()
+        if self.process is not None:
+            if self.process.poll() is None:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        for open_ in filter(None, (self.log, self.control, self.data)):
+            open_.close()
         if self.group is not None:
             for _ in range(50):
                 self.group.remove()
                 if not any(f.exists() for f in self.group.folders):
                     break
                 time.sleep(0.02)
-        shutil.rmtree(self.private, ignore_errors=True)
+        if self.private is not None:
+            shutil.rmtree(self.private, ignore_errors=True)

@@ -247,7 +247,7 @@ def run(event, *, jobs=None, progress=lambda done, total, text: None):
                 progress(len(entries) - len(todo) + todo.index(e), total, e.id)
                 track = TRACKS[e.track]
                 ref, ref_model = references[e.track]
-                line = {"entry": e.id, "attempt": e.attempt, "sha256": e.sha256, "machine": where}
+                line = {"entry": e.id, "attempt": e.attempt, "sha256": e.sha256, "machine": where, "own": read[e.id].own}
                 try:
                     model = _model(event, e).read_bytes()
                     found = measure.measured(read[e.id], model, ref, ref_model, track, made, staged)

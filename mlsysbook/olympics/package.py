@@ -63,6 +63,11 @@ class Package:
     model: dict | None
     carried: int
 
+    @property
+    def own(self):
+        """Names of the TinyTorch modules that its notebooks make."""
+        return sorted({name.split("/")[1] for name in self.staged if name.startswith("notebooks/")})
+
     def stage(self, folder):
         """Write what goes into the box to a folder."""
         for name, data in self.staged.items():

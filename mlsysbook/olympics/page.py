@@ -22,7 +22,7 @@ _BASE = Path(__file__).parent.parent / "grading" / "templates" / "page.css"
 _ORDER = ("all-round", "latency", "memory", "accuracy")
 FORMULAS = (
     ("latency", "The geometric mean over fresh starts of exp(median over turns of log(reference's seconds / entry's seconds)), by the "
-                "organiser's clock, from a request of 512 pictures sent to its answer received. A bootstrap of turns; the interval holds "
+                "organiser's clock, from a request of 1,024 pictures sent to its answer received. A bootstrap of turns; the interval holds "
                 "that of every start."),
     ("memory", "Reference's bytes / entry's bytes: all arrays of the model, and what data the code carries. Counted, so its interval is "
                "a point."),
@@ -62,9 +62,14 @@ def _environment():
     env = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
                       finalize=lambda v: plain(v, 2000) if type(v) is str else v)
     env.filters.update(utc=lambda at: f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC", grouped=lambda n: f"{n:,}", mib=lambda n: f"{n / MIB:g}",
-                       number=lambda x: f"{x:g}", three=lambda x: f"{x:.3g}" if x < 100 else f"{x:.0f}")
+                       number=lambda x: f"{x:g}", three=_three)
     env.globals["style"] = Markup(_BASE.read_text(encoding="utf-8") + (HERE / "style.css").read_text(encoding="utf-8"))
     return env
+
+
+def _three(x):
+    """A ratio with about three digits."""
+    return f"{x:.2g}" if x < 0.1 else f"{x:.2f}" if x < 10 else f"{x:.1f}" if x < 100 else f"{x:,.0f}"
 
 
 def _script():
@@ -124,6 +129,8 @@ def _facts(e):
     built = next((line for line in reversed(e.lines) if line["step"] == "built"), None)
     if built:
         facts.append(("built in", f"{built['seconds']:.2f} s"))
+    if "own" in r:
+        facts.append(("own modules of TinyTorch", ", ".join(r["own"]) or "none; the reference's"))
     if "machine" in r:
         m = r["machine"]
         facts += [("measured on", f"{m['processor'] or m['machine']}, {m['processors']} processors, Linux {m['system']}"),
@@ -147,7 +154,8 @@ def _timings(mine, theirs):
                    for x, y in (at(k, v) for k, v in enumerate(values)))
     middle, ref_middle = (1e3 * sorted(v)[len(v) // 2] for v in (mine, theirs))
     return Markup('<svg viewBox="0 0 600 160" width="600" height="160" role="img" '
-                  f'aria-label="Median {middle:.3g} ms, reference {ref_middle:.3g} ms"><line class="axis" x1="60" x2="580" y1="130" y2="130"/>'
+                  f'aria-label="Median {middle:.3g} ms, reference {ref_middle:.3g} ms">'
+                  '<line class="axis" x1="60" x2="580" y1="130" y2="130"/>'
                   f'<line class="axis" x1="60" x2="580" y1="20" y2="20"/><text x="4" y="24">{1e3 * high:.3g} ms</text>'
                   f'<text x="4" y="134">{1e3 * low:.3g} ms</text>'
                   f'<text x="60" y="152">filled: the entry; open: the reference; a logarithmic scale</text>{dots}</svg>')

@@ -26,9 +26,6 @@ class Score:
     low: float
     high: float
 
-    def overlaps(self, other):
-        return self.low <= other.high and other.low <= self.high
-
 
 def latency(starts, seed=0):
     """Score from [(entry's seconds of each turn, reference's), ...], one pair of lists for each fresh start."""
@@ -72,11 +69,9 @@ def all_round(scores):
 
 
 def ranks(scores):
-    """Ranks of {key: Score}: 1 for the best; all whose interval meets that of the best of a group share its rank, the next follow."""
-    order = sorted(scores, key=lambda k: (-scores[k].value, str(k)))
-    given, leader = {}, None
-    for place, key in enumerate(order, 1):
-        if leader is None or not scores[key].overlaps(scores[leader[1]]):
-            leader = place, key
-        given[key] = leader[0]
-    return given
+    """Ranks of {key: Score}: one more than the number of entries whose whole interval lies above one's own.
+
+    Equals share a rank, whoever is clearly better has a smaller one, and an interval made wide on purpose gains nothing: its
+    upper end is what the entry can do at its best.
+    """
+    return {key: 1 + sum(other.low > mine.high for other in scores.values()) for key, mine in scores.items()}

@@ -116,16 +116,13 @@ _FAULTS = {
     "network": '\n\nimport socket\ntry:\n    socket.create_connection(("127.0.0.1", 9), 0.1)\nexcept OSError:\n    pass\n',
     "busy": """
 
-import threading
-
-
-def spin():
-    while True:
-        pass
+import os
 
 
 def load(model, _load=load):
-    threading.Thread(target=spin, daemon=True).start()
+    if os.fork() == 0:
+        while True:
+            pass
     return _load(model)
 """,
 }
@@ -175,7 +172,7 @@ KINDS = {
     "clock": Kind("stops the clock and prints a time of its own", _FAULTS["clock"], "patched"),
     "shadow": Kind("reads the system's passwords", _FAULTS["shadow"], "escape"),
     "network": Kind("calls out", _FAULTS["network"], "escape"),
-    "busy": Kind("keeps a thread busy to slow the reference", _FAULTS["busy"], "processors"),
+    "busy": Kind("keeps a second process busy, to slow the reference", _FAULTS["busy"], "processors"),
 }
 _GOOD = ("fast", "half-fast", "reference", "one-layer-fast", "wide", "pruned", "float16", "cached", "half", "one-layer", "patient", "slow",
          "stored")

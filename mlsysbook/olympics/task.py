@@ -11,7 +11,7 @@ import numpy as np
 
 OPEN = 1000                             # labelled rows that everybody gets
 SHIFT, NOISE = 0.35, 0.05               # pixels, and of the full scale
-ROWS = 512                              # in one request
+ROWS = 1024                             # in one request
 CLASSES, PIXELS = 10, 64
 
 
@@ -33,7 +33,7 @@ class Task:
         return len(self._labels)
 
     def request(self, start, number):
-        """Rows (512, 64) as bytes that are asked in request `number` of a start, their labels, and the digit each was made of.
+        """Rows (1024, 64) uint8, as bytes, of request `number` of a start, their labels, and the digit each was made of.
 
         All entries of an event are asked the same. Each in its own box, so none can hear of it from another.
         """
