@@ -14,7 +14,7 @@ app = typer.Typer(name="mlsys", no_args_is_help=True, add_completion=False, rich
 
 def main():
     """Entry point: one line and exit status 2 for an error a person can act on, 130 for Ctrl-C."""
-    from . import book, build, chapters, check, class_, demo, hub, milestone, olympics, student, teach, translate  # noqa: F401  (each registers its commands)
+    from . import ask, book, build, chapters, check, class_, companion, demo, hub, milestone, olympics, slides, student, teach, translate  # noqa: F401  (each registers its commands)
 
     console = Console(stderr=True)
     try:

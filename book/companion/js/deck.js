@@ -19,12 +19,12 @@ export function cardOf(question) {
 export const missed = (state, id) => (state.answers[id] ?? []).some((a) => !a.right);
 
 /**
- * Cards of a chapter, with those that wrong answers made.
+ * Cards of a chapter, after those that wrong answers made.
  * @param {import("./types.js").Chapter} chapter
  * @param {State} state
  */
 export function deck(chapter, state) {
-  return [...chapter.cards, ...chapter.questions.filter((q) => missed(state, q.id)).map(cardOf)];
+  return [...chapter.questions.filter((q) => missed(state, q.id)).map(cardOf), ...chapter.cards];
 }
 
 /** Names of the cards that are due, of all chapters. @param {State} state @param {Date} now */
