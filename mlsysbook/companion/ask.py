@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections import Counter
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from ..errors import CourseError
@@ -18,7 +18,8 @@ from ..errors import CourseError
 # against the section that explains. other: weight of a word that only another name brings in. threshold: evidence that an answer
 # needs, the best score times the largest share of the question's information that one passage covers; tests/companion/calibration.yml.
 PARAMETERS = {"k1": 1.2, "b": 0.75, "floor": 0.6, "other": 0.5, "threshold": 5.0, "answers": 3}
-STOPWORDS = set("""a about above across actually after again against ago all almost along already also although always am among an and another any
+STOPWORDS = set("""
+a about above across actually after again against ago all almost along already also although always am among an and another any
 anybody anyone anything anyway anywhere are around as ask asked at away back be became because become becomes been before behind
 being below beside besides between beyond both bring brings brought but by call called came can cannot come comes coming could
 course dear define definition describe did difference do does doing done down during each either else enough especially etc even
@@ -34,7 +35,9 @@ thank thanks that the their theirs them themselves then there therefore these th
 throughout thus to together too toward towards tried tries true try trying turn turns under understand unless until up upon us use
 used useful uses using usually various ve very via want wants was way ways we well went were what whatever when whenever where
 wherever whether which while who whoever whole whom whose why will wish with within without wonder work works would wrong yes yet
-you your yours yourself""".split())
+you your yours yourself
+""".split())
+BRIEF = 20                                      # words of an extract, where the passage has them
 _WORD = re.compile(r"[^\W_]+")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
 
@@ -91,20 +94,20 @@ def _latin(word):
 
 
 def stem(word):
-    """Porter's stem of an English word; anything else stays as it is."""
-    return _porter().stemWord(word) if re.fullmatch(r"[a-z]{3,}", word) else word
+    """Porter's stem of an English word; anything else stays as it is.
+
+    -bly and -logy are taken off first: implementations of Porter's algorithm differ there, and the browser's must not differ from this.
+    """
+    if not re.fullmatch(r"[a-z]{3,}", word):
+        return word
+    return _porter().stemWord(re.sub(r"logy$", "log", re.sub(r"bly$", "ble", word)))
 
 
+@cache
 def _porter():
-    global _STEMMER
-    if _STEMMER is None:
-        import snowballstemmer
+    import snowballstemmer
 
-        _STEMMER = snowballstemmer.stemmer("porter")
-    return _STEMMER
-
-
-_STEMMER = None
+    return snowballstemmer.stemmer("porter")
 
 
 def load(site):
@@ -209,14 +212,16 @@ class Book:
         return sum(w * self.idf(s) * count[s] * (k1 + 1) / (count[s] + scale) for s, w in weights.items() if s in count)
 
     def ask(self, question):
-        """Answer a question -> Reply."""
-        ranked = self.rank(question, self.parameters["answers"])
+        """Answer a question -> Reply, with one passage a section."""
+        ranked = self.rank(question)
+        first = {self.sections[i]: (s, c, i) for s, c, i in reversed(ranked)}       # the best of each section
+        best, ranked = sorted(first.values(), key=lambda f: (-f[0], f[2]))[:self.parameters["answers"]], ranked[:self.parameters["answers"]]
         query = self.query(question)
         coverage = max((c for _, c, _ in ranked), default=0.0)
         evidence = coverage * max((s for s, _, _ in ranked), default=0.0)
         answered = evidence >= self.parameters["threshold"]
-        unknown = tuple(s for s, others in query.items() if s not in self.frequency and not others)
-        answers = tuple(self._answer(f, query) for f in ranked) if answered else ()
+        unknown = tuple(dict.fromkeys(w for w in words(question) if (s := stem(w)) in query and s not in self.frequency and not query[s]))
+        answers = tuple(self._answer(f, query) for f in best) if answered else ()
         return Reply(question, answered, answers, round(evidence, 4), round(coverage, 4), unknown)
 
     def _answer(self, found, query):
@@ -228,7 +233,7 @@ class Book:
                       p["heading"], self.extract(p["text"], query), round(score, 4), round(coverage, 4))
 
     def extract(self, text, query, most=3):
-        """The run of at most `most` sentences that fits a query best."""
+        """The run of at most `most` sentences that fits a query best, with what stands before it where it would be short of words."""
         from .passages import sentences
 
         parts = sentences(text)
@@ -240,4 +245,7 @@ class Book:
                 value = sum(wanted[t] for t in sorted(set().union(*have[first:last]))) - 0.15 * (last - first)
                 if value > best + 1e-9:
                     best, at = value, (first, last)
-        return " ".join(parts[at[0]:at[1]])
+        first, last = at
+        while len(" ".join(parts[first:last]).split()) < BRIEF and last - first < len(parts):
+            first, last = (first - 1, last) if first else (first, last + 1)
+        return " ".join(parts[first:last])

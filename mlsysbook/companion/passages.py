@@ -17,10 +17,11 @@ NAME = "passages"
 SOURCES = Path(__file__).resolve().parents[2] / "book" / "companion"     # names.yml and asked.yml
 STARTS = ("Fallacy: ", "Pitfall: ")
 _SKIPPED = ("aside", "script", "style", "svg", "figure .mls-controls", ".cell_input", ".above-input", ".headerlink", ".eqno", ".exercise",
-            ".solution", ".bibtex-citation", ".mls-label", ".mls-say", "summary.admonition-title", "div.highlight", ".mls-key", "nav")  # fmt: skip
+            ".solution", ".bibtex-citation", ".mls-label", ".mls-say", "summary.admonition-title", "div.highlight", ".mls-key", "nav",
+            ".mlc-check")  # fmt: skip
 _ENDS = {"Exercises", "Where this comes from", "Key terms"}
 _BLOCKS = {"p", "li", "dd", "dt", "tr", "figcaption", "div"}
-_SENTENCE = re.compile(r"(?<=[.!?。！？])[”’»\")\]]*(?:\s+|(?<=[。！？])(?=\S))(?=[“‘«\"(\[]?[^\sa-z])")
+_SENTENCE = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][”’»\")\]]))\s+(?=[“‘«\"(\[]?[^\sa-z])|(?<=[。！？])(?=\S)")     # bm25.js has it too
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
@@ -53,7 +54,8 @@ def index(site, pages, folder=SOURCES, glossary="glossary"):
     asked = {f"{page}#{anchor}": texts for page, c in chapters.items() for anchor, texts in wanted.get(c["number"], {}).items()
              if f"{page}#{anchor}" in there}
     return {"version": 1, "language": language, "chapters": chapters, "passages": found, "terms": terms, "asked": asked,
-            "names": [*names([(t["term"], t["meaning"]) for t in terms]), *_yaml(folder / "names.yml")], "parameters": PARAMETERS, "stopwords": sorted(STOPWORDS)}
+            "names": [*names([(t["term"], t["meaning"]) for t in terms]), *_yaml(folder / "names.yml")],
+            "parameters": PARAMETERS, "stopwords": sorted(STOPWORDS)}
 
 
 def names(terms):
@@ -117,7 +119,8 @@ def _blocks(element):
         head = [_words(c) for c in element.select("thead th")]
         for row in element.select("tbody tr"):
             cells = [_words(c) for c in row.find_all(["td", "th"])]
-            yield "; ".join(f"{h}: {c}" if i and h else c for i, (h, c) in enumerate(zip(head or [""] * len(cells), cells, strict=False)) if c) + "."
+            named = enumerate(zip(head or [""] * len(cells), cells, strict=False))
+            yield "; ".join(f"{h}: {c}" if i and h else c for i, (h, c) in named if c) + "."
     elif "math" in element.get("class", ()):
         yield f"{JOIN}{_words(element)}"    # a formula belongs to the sentence before it
     elif element.name in ("ul", "ol", "dl"):
@@ -160,7 +163,8 @@ def _packed(blocks):
         if out and text.startswith(STARTS):
             yield " ".join(out)
             out, size = [], 0
-        block = n + sum(_size(t) for t, _ in parts[i + 1:next((j for j in range(i + 1, len(parts)) if parts[j][1]), len(parts))]) if first else n
+        end = next((j for j in range(i + 1, len(parts)) if parts[j][1]), len(parts))
+        block = n + sum(_size(t) for t, _ in parts[i + 1:end]) if first else n
         if out and (size + n > WORDS or size + block > WORDS and size > WORDS / 3):
             yield " ".join(out)
             out, size = [], 0
@@ -254,7 +258,10 @@ def _tex(tokens, i):
         elif name in ("frac", "tfrac", "dfrac", "binom"):
             top, i = _argument(tokens, i)
             bottom, i = _argument(tokens, i)
-            out.append(f"C({top}, {bottom})" if name == "binom" else f" {_wrapped(top)}/{_wrapped(bottom, below=True)} ")
+            ratio = f"{_wrapped(top)}/{_wrapped(bottom, below=True)}"
+            after = next((t for t in tokens[i:] if not t.isspace() and t not in ("\\,", "\\;")), "}")
+            factor = after.isalpha() or after == "(" or after[1:] in _SIGNS and _SIGNS[after[1:]].isalpha()
+            out.append(f"C({top}, {bottom})" if name == "binom" else f" ({ratio}) " if factor else f" {ratio} ")
         elif name == "sqrt":
             inner, i = _argument(tokens, i)
             out.append(f"√{inner}" if len(inner) == 1 else f"√({inner})")
@@ -284,5 +291,7 @@ def _tex(tokens, i):
 
 
 def _wrapped(text, below=False):
+    """Above or below a stroke: in brackets where it would be read wrongly without."""
     text = text.strip()
-    return f"({text})" if re.search(r"[\s+−-]" + (r"|[·×/]|(?<=\w)[^\W\d_](?![₀-₉])" if below else ""), text) and not re.fullmatch(r"\([^()]*\)", text) else text
+    unclear = re.search(r"[\s+−-]" + (r"|[·×/]|(?<=\w)[^\W\d_](?![₀-₉])" if below else ""), text)
+    return f"({text})" if unclear and not re.fullmatch(r"\([^()]*\)", text) else text

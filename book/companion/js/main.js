@@ -1,12 +1,14 @@
 /** The companion of a page: what load.js fetches at first need. */
+import { tab as ask } from "./ask.js";
 import * as cards from "./cards.js";
 import { dashboard, tab as progress } from "./dashboard.js";
 import * as io from "./io.js";
 import { panel } from "./panel.js";
 import * as quiz from "./quiz.js";
+import { watch } from "./select.js";
 import { KEY, Store } from "./state.js";
 
-const TABS = [quiz.tab, cards.tab, progress, io.tab];
+const TABS = [quiz.tab, cards.tab, ask, progress, io.tab];
 
 const host = /** @type {any} */ (window).mlsysCompanion;
 const store = Store.open();
@@ -37,5 +39,6 @@ host.made = Object.assign(ctx, {
   /** @param {HTMLElement} holder @param {string} section */
   questions: (holder, section) => quiz.section(holder, ctx, section),
 });
+watch(ctx);
 const place = document.getElementById("mlsys-companion-dashboard");
 if (place) dashboard(place, ctx);
