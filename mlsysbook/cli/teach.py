@@ -101,3 +101,22 @@ def bank(
     content, count = package(templates, variants)
     console = Console(highlight=False, soft_wrap=True)
     _put(out, content, f"{plural(count, 'item')} of {plural(len(templates), 'template')}", force, dry_run, console)
+
+
+@app.command()
+def rubric(names: Annotated[list[str] | None, typer.Argument(help="Assignments, such as labs/v1_13_tail_latency. "
+                                                                  "Without any: a list.")] = None):
+    """Show how free text is marked: the question and its mark scheme, as the notebook has them. For those who grade."""
+    from .. import catalogue
+    from ..teach import rubrics
+
+    course, console = catalogue.load(), Console(highlight=False, soft_wrap=True, markup=False)
+    if not names:
+        found = rubrics.schemes(course)
+        for s in found:
+            console.print(f"{s.where}  {s.name}  {s.points:g} points")
+        console.print(f"{len(found)} rubrics, {sum(s.points for s in found):g} points by hand")
+        return
+    for name in names:
+        for s in rubrics.find(course, name):
+            console.print(rubrics.markdown(s, 1).strip() + "\n")

@@ -20,7 +20,7 @@ from ..answers import identity, predict
 from ..answers.answer import AnswerUnreadable, read
 from ..answers.check import WORKED, verdict
 from ..labs import tracks
-from ..labs.decision import EVIDENCE, TEXTS, WORDS
+from ..labs.decision import EVIDENCE, SHARES, TEXTS, WORDS
 from . import program
 from .reach import forbidden
 
@@ -278,7 +278,7 @@ def judge_decision(ref, gid, cell, record, why, student, items, given="", track=
     theirs = [_words(fields.get(k)) for k in TEXTS]
     prompt = " " + " ".join(_words(given)) + " "
     written = sum(len(t) >= WORDS and theirs.count(t) == 1 and f" {' '.join(t)} " not in prompt for t in theirs)
-    share = bound / 2 + shown / EVIDENCE / 3 + written / len(TEXTS) / 6
+    share = float(SHARES[0] * bound + SHARES[1] * shown / EVIDENCE + SHARES[2] * written / len(TEXTS))
     other = mistake or ("another limit binds" if named in ruling.options else "no limit is named")
     notes = ["the limit is the one that binds" if bound else other.rstrip("."), f"{shown} of {EVIDENCE} answers named are right",
              f"{written} of {len(TEXTS)} sentences are there"]

@@ -1,6 +1,7 @@
 """decision: a claim, the answers it rests on, the limit that binds, what was rejected and what may still go wrong."""
 
 import difflib
+from fractions import Fraction
 
 from ..answers import mode
 from ..answers.identity import sidecar
@@ -9,6 +10,7 @@ TEXTS = ("claim", "rejected", "risk")
 FIELDS = ("claim", "binding", "evidence", "rejected", "risk")
 WORDS = 4                               # a text of fewer says nothing
 EVIDENCE = 3
+SHARES = Fraction(1, 2), Fraction(1, 3), Fraction(1, 6)       # of its points: the limit, the evidence, the sentences
 
 
 class DecisionIncomplete(ValueError):

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from datetime import timedelta
 from html import escape
 
-from ..grading.export import cell
 from .calendar import DAYS, SyllabusError
 from .syllabus import hours
 
@@ -107,6 +106,8 @@ def _list(texts):
 
 def table(s):
     """CSV: a row for each thing that is read or set."""
+    from ..grading.export import cell
+
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
