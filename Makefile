@@ -5,12 +5,14 @@ STAMP := $(VENV)/.setup
 KERNELS := $(wildcard tinytorch/_ext/*.pyx tinytorch/_ext/*.pxi tinytorch/_ext/*.h)
 PROXY := $(if $(wildcard deploy/hub/package-lock.json),deploy/hub/node_modules/.package-lock.json)
 MATHJAX := book/_vendor/node_modules/.package-lock.json
+REVEAL := book/slides/node_modules/.package-lock.json
+TEX := 'xelatex=texlive-xetex texlive-latex-recommended texlive-latex-extra texlive-fonts-recommended lmodern fonts-inter' rsvg-convert=librsvg2-bin
 PIP := umask 022; $(BIN)/pip install --no-input --disable-pip-version-check --progress-bar off
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup test-system kits kits-system demo test test-fast sanitize lint build book book-next bench hub clean
+.PHONY: help setup test-system kits kits-system demo test test-fast sanitize lint build book book-next slides bench hub clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -21,7 +23,7 @@ setup: $(STAMP) ## make .venv and install the course in it; again whenever its r
 demo: setup ## a class of simulated students, from release to report
 	@$(BIN)/mlsys demo
 
-test: setup test-system $(MATHJAX) $(if $(CI),$(VENV)/.torch) $(if $(CI)$(KITS_REQUIRE),kits-system) lint ## everything that CI runs
+test: setup test-system $(MATHJAX) $(REVEAL) $(if $(CI),$(VENV)/.torch) $(if $(CI)$(KITS_REQUIRE),kits-system) lint ## everything that CI runs
 	@echo "test: notebooks are what modules/ builds"
 	@$(BIN)/mlsys build --check
 	@echo "test: pytest, all of it, two processes"
@@ -41,12 +43,16 @@ lint: $(STAMP) ## ruff
 build: $(STAMP) ## notebooks in source/ and exported modules, from modules/
 	@$(BIN)/mlsys build
 
-book: $(STAMP) $(MATHJAX) ## the book as a site in build/book; OPTIONS="--pdf --epub --student --serve" for more
+book: $(STAMP) $(MATHJAX) ## the book as a site in build/book; OPTIONS="--language all --pdf --epub --student --serve" for more
 	@$(BIN)/mlsys book $(OPTIONS)
 
 book-next: book .venv-next/.setup ## the same sources with plain Sphinx 9, which shows that their markup is portable
 	@.venv-next/bin/python -m sphinx -q -W --keep-going -c book/_next -d build/book-next/doctrees book build/book-next/html
 	@echo "book-next: $$(.venv-next/bin/python -m sphinx --version) wrote build/book-next/html"
+
+slides: $(STAMP) $(REVEAL) ## slides in build/slides, PDF, HTML and PPTX; CH="V1-13 V1-08" THEME=crimson|midnight|minimal|nature|all
+	@deploy/setup/system $(TEX)
+	@$(BIN)/mlsys slides $(CH) $(if $(THEME),--theme $(THEME)) $(OPTIONS)
 
 bench: $(VENV)/.bench $(VENV)/.torch ## every benchmark; results go to benchmarks/*.md
 	@set -e; for script in $(wildcard benchmarks/*.py); do echo "bench: $$script"; \
@@ -65,7 +71,7 @@ clean: ## remove what was built and cached; .venv, class folders and grades stay
 $(STAMP): setup.cfg setup.py pyproject.toml $(KERNELS)
 	@deploy/setup/environment "$(PYTHON)"
 	@echo "setup: the course and what it needs (minutes the first time)"
-	@$(PIP) --editable '.[book,hub,kits,test]' >$(VENV)/setup.log 2>&1 || { tail -n 20 $(VENV)/setup.log; exit 1; }
+	@$(PIP) --editable '.[book,hub,kits,slides,test]' >$(VENV)/setup.log 2>&1 || { tail -n 20 $(VENV)/setup.log; exit 1; }
 	@$(BIN)/jupyter labextension disable --level=sys_prefix "@jupyterlab/apputils-extension:announcements" 2>/dev/null
 	@echo "setup: tinytorch $$($(BIN)/python -m tinytorch.backend)"
 	@touch $@
@@ -91,8 +97,13 @@ $(MATHJAX): book/_vendor/package-lock.json
 	@echo "setup: MathJax for the book, from npm"
 	@cd book/_vendor && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.package-lock.json
 
+$(REVEAL): book/slides/package-lock.json
+	@REQUIRED=1 deploy/setup/system node=nodejs npm=npm
+	@echo "setup: reveal.js for the slides, from npm"
+	@cd book/slides && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.package-lock.json
+
 test-system: $(PROXY)
-	@deploy/setup/system 'chromium=chromium fonts-dejavu-core' rsvg-convert=librsvg2-bin
+	@deploy/setup/system 'chromium=chromium fonts-dejavu-core' $(TEX)
 
 kits-system:
 	@REQUIRED=$(KITS_REQUIRE) deploy/setup/system 'arduino-builder=arduino-builder arduino-core-avr gcc-avr avr-libc' \

@@ -90,7 +90,7 @@ def _finished(data, deck, outputs, theme):
     if made != len(deck.parts) + 1:
         raise SlideError(f"{deck.shown}:1: {len(deck.parts)} slides and parts became {made - 1} in PPTX; a slide has one figure or "
                          "table at most")
-    alts = {f.label: " ".join(f.alt.split()) for f in outputs.figures.values()}
+    alts = {f"{f.name}.png": " ".join(f.alt.split()) for f in outputs.figures.values()}
 
     def change(name, text):
         if not (found := re.fullmatch(r"ppt/slides/slide(\d+)\.xml", name)):
