@@ -6,7 +6,7 @@
     product_traffic, parts              what a tile saves; who does what
     fuse(f, backend="numpy")            a function of arrays as one kernel: NumPy in blocks, or one compiled loop ("cython")
     trace, simplified, shared, buffers, numpy_source, cython_source      the compiler behind it, step by step
-    ring_chunk                          what a rank sends in a ring all-reduce
+    all_reduce_seconds, break_even      what a sum over many ranks costs, around a ring and up and down a tree
 
 A program is a list of instructions: ("input", name), ("const", number), or a ufunc's name with the numbers of earlier
 instructions, such as ("add", 0, 1). The last one is the result.
@@ -395,9 +395,16 @@ def fuse(f, backend="numpy"):
     return Fused(f, backend)
 
 
-def ring_chunk(rank, step, world):
-    """The chunk, 0 to world - 1, that a rank sends to the next at a step, 0 to 2 * world - 3, of a ring all-reduce.
+def all_reduce_seconds(size, world, latency, bandwidth):
+    """Seconds to give the sum of `size` bytes to all of world ranks -> (around a ring, up and down a binary tree).
 
-    Source: Patarasuk and Yuan 2009.
+    A message of m bytes takes latency + m / bandwidth. Source: Thakur, Rabenseifner and Gropp 2005.
     """
-    return (rank - step) % world if step < world - 1 else (rank + 1 - (step - (world - 1))) % world
+    rounds = (world - 1).bit_length()
+    return 2 * (world - 1) * (latency + size / world / bandwidth), 2 * rounds * (latency + size / bandwidth)
+
+
+def break_even(world, latency, bandwidth):
+    """The bytes from which on a ring takes no longer than a tree -> float, 0 if it never does."""
+    rounds = (world - 1).bit_length()
+    return max(0.0, latency * bandwidth * (world - 1 - rounds) / (rounds - (world - 1) / world)) if world > 1 else 0.0

@@ -7,6 +7,7 @@
     PagedCache, start, paged_step            many texts in one pool of pages, with shared prefixes and copy-on-write
     speculate(model, draft, ids, count)      a small model guesses, the large one decides
     pass_flop, cache_bytes                   what a pass costs, and what a cache takes
+    TensorParallel(model, ring), tensor_shard    a model and its cache cut over processes
 
 The same means: what is kept is kept bit for bit. Logits of a pass over few positions differ from those of a pass over
 many by rounding, as products of other shapes add up in another order; where one kernel gets the same numbers in the same
@@ -23,12 +24,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinytorch.attention import merge_heads, split_heads
+from tinytorch.attention import attend, merge_heads, split_heads
 from tinytorch.autograd import no_grad
 from tinytorch.backend import kernel
 from tinytorch.layers import default_rng
 from tinytorch.tensor import DTypeError, ShapeError, Tensor, float32
-from tinytorch.transformers import sampling_weights
+from tinytorch.transformers import ACTIVATIONS, sampling_weights
 
 
 class OutOfPages(RuntimeError):
@@ -494,3 +495,82 @@ def speculate(model, draft, ids, count, ahead=4, temperature=1.0, rng=None):
             for cache in (*theirs, *ours):
                 cache.truncate(min(cache.length, len(text) - 1))
     return Speculation(Tensor(np.array([text])), rounds, kept, refused)
+
+
+def tensor_shard(weights, heads, kv_heads, rank, world):
+    """A rank's part of the matrices and biases of a block -> dict of arrays under the same names.
+
+    weights: {"qkv.weight": ((H + 2 G) D, W), "out.weight": (W, H D), "up.weight": (M, W), "down.weight": (W, M)}, and for each its
+    bias. Raises ValueError, with both numbers, where world does not divide heads, kv_heads or M. Source: Shoeybi et al. 2019.
+    """
+    hidden = len(weights["up.weight"])
+    for what, n in (("heads", heads), ("heads of keys and values", kv_heads), ("hidden units", hidden)):
+        if n % world:
+            raise ValueError(f"{n} {what} cannot be cut into {world} equal parts")
+    width = len(weights["qkv.weight"]) // (heads + 2 * kv_heads)
+
+    def part(n, begin=0):
+        return np.arange(begin + n * rank // world, begin + n * (rank + 1) // world)
+
+    q, kv = heads * width, kv_heads * width
+    columns, units = part(q), part(hidden)
+    rows = np.concatenate([columns, part(kv, q), part(kv, q + kv)])
+    first = rank == 0
+    return {
+        "qkv.weight": weights["qkv.weight"][rows], "qkv.bias": weights["qkv.bias"][rows],
+        "out.weight": weights["out.weight"][:, columns], "out.bias": weights["out.bias"] * first,
+        "up.weight": weights["up.weight"][units], "up.bias": weights["up.bias"][units],
+        "down.weight": weights["down.weight"][:, units], "down.bias": weights["down.bias"] * first,
+    }
+
+
+class TensorParallel:
+    """One rank's part of a GPT: called as the model, it gives the model's logits, up to rounding and with the same bits at every rank.
+
+    ring: has rank, world and all_reduce(array (n,)), as training.Ring; all ranks call with the same ids. Caches hold the rank's heads.
+    Raises ValueError for MLPs with a gate, for layers without bias, and as tensor_shard.
+    """
+
+    def __init__(self, model, ring):
+        if any(block.mlp.gate is not None or block.mlp.up.bias is None for block in model.blocks):
+            raise ValueError("a model is cut whose MLPs have no gate and whose layers have biases: activation='gelu', bias=True")
+        self.model, self.ring, self.blocks, self.length, self.training = model, ring, model.blocks, model.length, model.training
+        attention = model.blocks[0].attention
+        self.heads, self.kv_heads = attention.heads // ring.world, attention.kv_heads // ring.world
+        self.shards = []
+        for block in model.blocks:
+            layers = {"qkv": block.attention.qkv, "out": block.attention.out, "up": block.mlp.up, "down": block.mlp.down}
+            whole = {f"{name}.{kind}": getattr(layer, kind).numpy() for name, layer in layers.items() for kind in ("weight", "bias")}
+            part = tensor_shard(whole, attention.heads, attention.kv_heads, ring.rank, ring.world)
+            self.shards.append({name: Tensor(np.ascontiguousarray(array)) for name, array in part.items()})
+
+    def train(self, mode=True):
+        self.training = mode
+        self.model.train(mode)
+        return self
+
+    def eval(self):
+        return self.train(False)
+
+    @property
+    def nbytes(self):
+        """Bytes of the weights that are cut, at this rank."""
+        return sum(tensor.nbytes for part in self.shards for tensor in part.values())
+
+    def _sum(self, x):
+        return Tensor(self.ring.all_reduce(np.ascontiguousarray(x.numpy()).reshape(-1)).reshape(x.shape))
+
+    def __call__(self, ids, mask=None, caches=None, offset=0):
+        x = self.model.embed(ids, offset)
+        for k, (block, part) in enumerate(zip(self.blocks, self.shards, strict=True)):
+            packed = block.norm1(x) @ part["qkv.weight"].transpose(0, 1) + part["qkv.bias"]
+            q, keys, values = split_heads(packed, self.heads, self.kv_heads)
+            if block.attention.rotary is not None:
+                q, keys = block.attention.rotary(q, offset), block.attention.rotary(keys, offset)
+            if caches is not None:
+                keys, values = caches[k].extend(keys, values)
+            seen = merge_heads(attend(q, keys, values, mask, True))
+            x = x + self._sum(seen @ part["out.weight"].transpose(0, 1) + part["out.bias"])
+            hidden = ACTIVATIONS[block.mlp.activation](block.norm2(x) @ part["up.weight"].transpose(0, 1) + part["up.bias"])
+            x = x + self._sum(hidden @ part["down.weight"].transpose(0, 1) + part["down.bias"])
+        return self.model.head(self.model.norm(x))

@@ -7,6 +7,8 @@
     EarlyStopping      a callback; Callback says which events there are
     Half, LossScaler   compute in float16, with gradients kept in its range
     save_checkpoint, load_checkpoint   one file, written whole or not at all, verified when it is read
+    Ring, run_ranks, fixed             vectors added up by processes around a ring, to the same bits however many they are
+    sharded_step, supervise            ZeRO-1; a run that is started until it is done
 
 A run that is resumed from a checkpoint ends with the same bits as one that was never interrupted.
 
@@ -23,12 +25,17 @@ import io
 import itertools
 import json
 import math
+import mmap
+import multiprocessing
 import os
 import sys
 import tempfile
+import threading
 import time
+import warnings
 import zipfile
 import zlib
+from multiprocessing import connection
 
 import numpy as np
 
@@ -727,3 +734,158 @@ def plot_history(history):
     if seen and max(seen) > 20 * min(seen):
         axes[0, 0].set_yscale("log")
     return figure
+
+
+def ring_chunk(rank, step, world):
+    """The chunk, 0 to world - 1, that a rank sends to the next at a step, 0 to 2 * world - 3, of a ring all-reduce.
+
+    Source: Patarasuk and Yuan 2009.
+    """
+    return (rank - step) % world if step < world - 1 else (rank + 1 - (step - (world - 1))) % world
+
+
+class Ring:
+    """One rank's place among `world` processes: sums of vectors by which all of them end with the same bits.
+
+    rows: uint8 array (world, bytes) that all share; barrier: of all ranks. Every rank calls the same methods in the same order.
+    own: the chunk that is this rank's after reduce_scatter. moved: bytes that came from the left neighbour so far.
+    """
+
+    def __init__(self, rank, rows, barrier, seconds=30.0):
+        self.rank, self.world, self.rows, self.barrier, self.seconds, self.moved = rank, len(rows), rows, barrier, seconds, 0
+        self.own = ring_chunk(rank, self.world - 1, self.world)
+
+    def bounds(self, n):
+        """Where each chunk of n numbers begins and ends -> list of pairs."""
+        return [(n * k // self.world, n * (k + 1) // self.world) for k in range(self.world)]
+
+    def reduce_scatter(self, values):
+        """Add up the vectors of all ranks -> the sum of this rank's own chunk. values (n,): the same n and dtype everywhere."""
+        self._put(slice(None), values, len(values))
+        begin, end = self.bounds(len(values))[self.own]
+        return self._around(len(values), values.dtype, range(self.world - 1), add=True)[begin:end]
+
+    def all_gather(self, chunk, n):
+        """Every rank's own chunk, in order -> array (n,)."""
+        self._put(slice(*self.bounds(n)[self.own]), chunk, n)
+        return self._around(n, chunk.dtype, range(self.world - 1, 2 * (self.world - 1)), add=False)
+
+    def all_reduce(self, values):
+        """The sum of the vectors of all ranks, at every rank -> array (n,)."""
+        return self.all_gather(self.reduce_scatter(values), len(values))
+
+    def _row(self, rank, n, dtype):
+        return self.rows[rank, :n * dtype.itemsize].view(dtype)
+
+    def _put(self, place, values, n):
+        if n * values.dtype.itemsize > self.rows.shape[1]:
+            raise ValueError(f"{n} numbers of {values.dtype} do not fit into the {self.rows.shape[1]} bytes that a rank shares")
+        self._row(self.rank, n, values.dtype)[place] = values
+
+    def _around(self, n, dtype, steps, add):
+        left = (self.rank - 1) % self.world
+        row, neighbour, bounds = self._row(self.rank, n, dtype), self._row(left, n, dtype), self.bounds(n)
+        self.barrier.wait(self.seconds)  # everybody's row is there
+        for step in steps:
+            begin, end = bounds[ring_chunk(left, step, self.world)]
+            arrived = neighbour[begin:end].copy()
+            self.moved += arrived.nbytes
+            self.barrier.wait(self.seconds)
+            row[begin:end] = row[begin:end] + arrived if add else arrived
+            self.barrier.wait(self.seconds)
+        return row.copy()
+
+
+def run_ranks(world, size, work):
+    """Run work(ring) in so many forked processes, which share size bytes each -> list of what every rank returned.
+
+    Raises RuntimeError where processes cannot be forked, or with the first rank that died; the others are then stopped.
+    """
+    if "fork" not in multiprocessing.get_all_start_methods():
+        raise RuntimeError("ranks are forked processes, and this system does not fork: use Linux, macOS or the course's server")
+    context = multiprocessing.get_context("fork")
+    size = -(-size // 64) * 64  # rows begin where any number may begin
+    rows = np.frombuffer(mmap.mmap(-1, world * size), np.uint8).reshape(world, size)
+    barrier, results, waiting, processes = context.Barrier(world), {}, {}, []
+    try:
+        for rank in range(world):
+            here, there = context.Pipe(duplex=False)
+            processes.append(context.Process(target=_work, args=(there, work, Ring(rank, rows, barrier))))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of forks beside any thread
+                processes[-1].start()
+            there.close()
+            waiting[here] = rank
+        while waiting:
+            for end in connection.wait(list(waiting)):
+                rank = waiting.pop(end)
+                with end:
+                    try:
+                        results[rank] = end.recv()
+                    except EOFError:
+                        processes[rank].join()
+                        raise RuntimeError(f"rank {rank} of {world} ended with status {processes[rank].exitcode} and no result; "
+                                           "the others were stopped") from None
+        return [results[rank] for rank in range(world)]
+    finally:
+        if waiting and all(process.exitcode in (None, 0, 1) for process in processes):
+            barrier.abort()  # those that wait end by themselves; who was killed may hold the barrier's lock for ever
+        for process in processes:
+            process.join(1 if waiting else None)
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+
+def _work(end, work, ring):
+    with end:
+        try:
+            end.send(work(ring))
+        except threading.BrokenBarrierError:
+            raise SystemExit(1) from None  # another rank died, and says so itself
+
+
+def fixed(values, bits=40):
+    """Floats as whole multiples of 2**-bits, the nearest ones, half to even -> int64 array of the same shape.
+
+    Raises OverflowError, with the value, if one is not finite or has a magnitude of 2**(52 - bits) or more.
+    """
+    values = np.asarray(values, np.float64)
+    wrong = ~(np.abs(values) < 2.0 ** (52 - bits))
+    if wrong.any():
+        raise OverflowError(f"{values[wrong][0]} is no number below 2**{52 - bits}: it cannot be added up in fixed point")
+    return np.rint(values * 2.0**bits).astype(np.int64)
+
+
+def unfixed(whole, dtype, bits=40):
+    """What fixed made, and sums of it, as floats again."""
+    return (whole * 2.0**-bits).astype(dtype)
+
+
+def sharded_step(weights, gradient, shard, optimizer, ring):
+    """A step of ZeRO-1 on one rank, after which all ranks have the same weights, those of an optimizer for all of them.
+
+    weights (n,): floats, changed in place. gradient (n,): int64, what this rank adds to the sum, from fixed.
+    shard: the parameter of this rank's own chunk, the only one of the optimizer. Source: Rajbhandari et al. 2020.
+    """
+    shard.grad = Tensor(unfixed(ring.reduce_scatter(gradient), weights.dtype))
+    optimizer.step()
+    weights[:] = ring.all_gather(shard.numpy(), len(weights))
+
+
+def supervise(launch, done, patience=3):
+    """Call launch() until its status is 0 -> how often it was called.
+
+    done(): steps in the last checkpoint. Raises RuntimeError, with the last status and these steps, after patience calls in a
+    row without one step more.
+    """
+    starts = idle = 0
+    most = done()
+    while True:
+        status, starts = launch(), starts + 1
+        if status == 0:
+            return starts
+        now = done()
+        most, idle = (now, 0) if now > most else (most, idle + 1)
+        if idle >= patience:
+            raise RuntimeError(f"{idle} starts in a row ended without a step more than {most}; the last status is {status}")

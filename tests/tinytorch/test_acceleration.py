@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from tinytorch.acceleration import (
     Fused,
+    all_reduce_seconds,
+    break_even,
     buffers,
     compiled,
     distances,
@@ -22,7 +24,6 @@ from tinytorch.acceleration import (
     parts,
     product,
     product_traffic,
-    ring_chunk,
     run,
     shared,
     simplified,
@@ -172,18 +173,17 @@ def test_parts_cover_everything_evenly(n, count):
     assert max(sizes) - min(sizes) <= 1 and sizes == sorted(sizes, reverse=True) and len(found) == count
 
 
-@given(st.integers(1, 12))
-def test_the_ring_gives_everybody_the_sum_and_sends_each_chunk_once_a_step(world):
-    held = np.random.default_rng(world).integers(0, 100, (world, world))
-    wanted = held.sum(axis=0)
-    for step in range(2 * (world - 1)):
-        chunks = [ring_chunk(rank, step, world) for rank in range(world)]
-        assert sorted(chunks) == list(range(world))
-        before = held.copy()
-        for rank, chunk in enumerate(chunks):
-            right = (rank + 1) % world
-            held[right, chunk] = before[rank, chunk] + (before[right, chunk] if step < world - 1 else 0)
-    assert (held == wanted).all()
+@given(st.integers(2, 300), st.floats(1e-7, 1e-3), st.floats(1e8, 1e12))
+def test_a_ring_and_a_tree_cost_the_same_at_the_break_even_size(world, latency, bandwidth):
+    size = break_even(world, latency, bandwidth)
+    ring, tree = all_reduce_seconds(size, world, latency, bandwidth)
+    assert ring == pytest.approx(tree) if size else ring <= tree * (1 + 1e-12)
+    ring, tree = all_reduce_seconds(2 * size + 1, world, latency, bandwidth)
+    assert ring < tree
+    rounds, reached = 0, 1
+    while reached < world:
+        rounds, reached = rounds + 1, 2 * reached
+    assert all_reduce_seconds(0, world, latency, bandwidth)[1] == pytest.approx(2 * rounds * latency)
 
 
 @needs_compiler

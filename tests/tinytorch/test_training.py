@@ -2,6 +2,7 @@
 
 import io
 import math
+import multiprocessing
 import os
 import pickle
 import random
@@ -20,7 +21,7 @@ from hypothesis.extra import numpy as hnp
 
 import tinytorch as tt
 from tinytorch import Tensor, training
-from tinytorch.layers import manual_seed
+from tinytorch.layers import Parameter, manual_seed
 from tinytorch.training import (
     Average,
     Callback,
@@ -33,11 +34,17 @@ from tinytorch.training import (
     MacroF1,
     Trainer,
     evaluating,
+    fixed,
     load_checkpoint,
     plot_history,
+    ring_chunk,
+    run_ranks,
     save_checkpoint,
+    sharded_step,
     shares,
     split_arrays,
+    supervise,
+    unfixed,
 )
 
 COUNTS = st.lists(st.integers(1, 9), min_size=1, max_size=6)
@@ -679,3 +686,170 @@ def test_the_module_loads_neither_matplotlib_nor_rich():
     code = "import sys, tinytorch.training; print([m for m in ('matplotlib', 'rich', 'pickle5') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     assert training.Trainer is tt.Trainer
+
+
+# -- many processes
+
+@given(st.integers(1, 12))
+def test_the_ring_gives_everybody_the_sum_and_sends_each_chunk_once_a_step(world):
+    held = np.random.default_rng(world).integers(0, 100, (world, world))
+    wanted = held.sum(axis=0)
+    for step in range(2 * (world - 1)):
+        chunks = [ring_chunk(rank, step, world) for rank in range(world)]
+        assert sorted(chunks) == list(range(world))
+        before = held.copy()
+        for rank, chunk in enumerate(chunks):
+            right = (rank + 1) % world
+            held[right, chunk] = before[rank, chunk] + (before[right, chunk] if step < world - 1 else 0)
+    assert (held == wanted).all()
+
+
+needs_fork = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork processes")
+
+
+@needs_fork
+@pytest.mark.parametrize("world", [1, 2, 3, 5])
+def test_all_ranks_get_the_sum_and_each_receives_its_share_of_the_traffic(world):
+    values = np.random.default_rng(world).integers(-99, 99, (world, 23))
+
+    def work(ring):
+        sums = [ring.all_reduce(values[ring.rank].astype(dtype)) for dtype in ("int64", "float32", "int8")]
+        own = ring.reduce_scatter(values[ring.rank])
+        return sums, own, ring.bounds(23)[ring.own], ring.moved, os.getpid()
+
+    ranks = run_ranks(world, 23 * 8, work)
+    for sums, own, (begin, end), moved, _ in ranks:
+        for found, dtype in zip(sums, ("int64", "float32", "int8"), strict=True):
+            assert found.dtype == dtype and (found == values.sum(axis=0).astype(dtype)).all()
+        assert (own == values.sum(axis=0)[begin:end]).all()
+        assert abs(moved - 23 * (world - 1) / world * (2 * 13 + 8)) <= world * 40
+    assert sorted(bounds for _, _, bounds, *_ in ranks) == [(23 * k // world, 23 * (k + 1) // world) for k in range(world)]
+    assert len({pid for *_, pid in ranks} | {os.getpid()}) == world + 1 and multiprocessing.active_children() == []
+
+
+@needs_fork
+@pytest.mark.parametrize(("happens", "status"), [(lambda: os.kill(os.getpid(), signal.SIGKILL), "-9"), (lambda: 1 / 0, "1")])
+def test_a_rank_that_dies_stops_the_others_and_is_named(happens, status, capfd):
+    def work(ring):
+        if ring.rank == 1:
+            happens()
+        return ring.all_reduce(np.ones(4))
+
+    begun = time.monotonic()
+    with pytest.raises(RuntimeError, match=rf"rank 1 of 3 ended with status {status} and no result"):
+        run_ranks(3, 64, work)
+    assert time.monotonic() - begun < 20 and multiprocessing.active_children() == []    # and not after the barrier's 30 s
+    assert ("ZeroDivisionError" in capfd.readouterr().err) == (status == "1")
+
+
+@needs_fork
+def test_a_vector_that_is_longer_than_the_shared_rows_is_refused(capfd):
+    with pytest.raises(RuntimeError, match="rank 0 of 1"):
+        run_ranks(1, 64, lambda ring: ring.all_reduce(np.ones(9)))
+    assert "9 numbers of float64 do not fit into the 64 bytes" in capfd.readouterr().err
+
+
+PIECES = 12
+
+
+def in_ranks(ring, sharded):
+    """Ten steps on pieces of a batch -> losses, weights, bytes of the optimizer's state."""
+    model = network()
+    params, losses = list(model.parameters()), []
+    numbers = np.concatenate([p.numpy().reshape(-1) for p in params])
+    held = [Parameter(Tensor(numbers[slice(*ring.bounds(len(numbers))[ring.own])] if sharded else numbers))]
+    optimizer = tt.AdamW(held, lr=0.01)
+    for step in range(10):
+        x, y = points(60, step)
+        total = np.zeros(len(numbers) + 1, np.int64)
+        for piece in range(ring.rank, PIECES, ring.world):
+            model.zero_grad()
+            loss = tt.cross_entropy(model(Tensor(x[piece::PIECES])), Tensor(y[piece::PIECES])) * (1 / PIECES)
+            loss.backward()
+            total += fixed(np.concatenate([*(p.grad.numpy().reshape(-1) for p in params), [loss.item()]]))
+        losses.append(float(unfixed(ring.all_reduce(total[-1:]), "float32")[0]))
+        if sharded:
+            sharded_step(numbers, total[:-1], held[0], optimizer, ring)
+        else:
+            held[0].grad = Tensor(unfixed(ring.all_reduce(total[:-1]), "float32"))
+            optimizer.step()
+            numbers = held[0].numpy().copy()
+        at = 0
+        with tt.no_grad():
+            for p in params:
+                p.copy_(Tensor(numbers[at:at + p.numel()].reshape(p.shape)))
+                at += p.numel()
+    return losses, numbers, sum(t.nbytes for t in optimizer.state[held[0]].values() if isinstance(t, Tensor))
+
+
+@needs_fork
+def test_losses_and_weights_are_the_same_bits_for_any_number_of_processes_sharded_or_not():
+    (losses, numbers, state), = run_ranks(1, 8 * 2000, lambda ring: in_ranks(ring, False))
+    assert losses[-1] < losses[0] and state == 2 * numbers.nbytes
+    for world, sharded in ((1, True), (2, False), (3, False), (3, True), (4, True)):
+        ranks = run_ranks(world, 8 * 2000, lambda ring, sharded=sharded: in_ranks(ring, sharded))
+        assert all(found == losses and other.tobytes() == numbers.tobytes() for found, other, _ in ranks)
+        sizes = [size for *_, size in ranks]
+        assert (sum(sizes) == state and max(sizes) - min(sizes) <= 8) if sharded else sizes == [state] * world
+
+
+@given(hnp.arrays(np.float32, st.tuples(st.integers(2, 6), st.integers(1, 5)), elements=st.floats(-4000, 4000, width=32)), st.randoms())
+def test_a_sum_in_fixed_point_is_exact_and_has_no_order(rows, chance):
+    order = list(range(len(rows)))
+    chance.shuffle(order)
+    total = fixed(rows).sum(axis=0)
+    assert (sum(fixed(rows[k]) for k in order) == total).all()
+    assert np.abs(unfixed(total, "float64") - rows.astype("float64").sum(axis=0)).max() <= len(rows) * 2.0**-41
+    with pytest.raises(OverflowError, match="nan is no number below"):
+        fixed(np.append(rows.ravel(), np.nan))
+
+
+@needs_fork
+def test_a_run_that_is_killed_again_and_again_ends_with_the_bits_and_the_loss_curve_of_one_that_was_not(tmp_path):
+    class Killed(Callback):
+        def __init__(self, after):
+            self.after = after
+
+        def on_step_end(self, trainer, record):
+            self.after -= 1
+            if not self.after:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    path, after, statuses = tmp_path / "last.npz", iter([1, 4, 9, 3, 99]), []
+
+    def run(**options):
+        made = trainer_of(network(drop=0.3), checkpoint=path, every=2, **options)
+        if path.exists():
+            made.load(path)
+        made.fit(loader_of(), 5, loader_of(20, seed=9))
+
+    def launch():
+        process = multiprocessing.get_context("fork").Process(target=run, kwargs={"callbacks": [Killed(next(after))]})
+        process.start()
+        process.join()
+        statuses.append(process.exitcode)
+        return process.exitcode
+
+    def done():
+        return load_checkpoint(path)["counts"]["steps"] if path.exists() else 0
+
+    assert supervise(launch, done) == 5 and statuses == [-9] * 4 + [0]
+    ended = load_checkpoint(path)
+    path.unlink()
+    run()
+    straight = load_checkpoint(path)
+    assert ended["history"] == straight["history"] and len(ended["history"]) == 5
+    assert all(ended["model"][name].tobytes() == straight["model"][name].tobytes() for name in straight["model"])
+
+
+def test_a_run_that_dies_at_one_place_is_not_started_for_ever():
+    ends = iter([(1, 3), (-9, 7), (1, 7), (1, 7), (1, 7)])
+    seen = [(0, 0)]
+
+    def launch():
+        seen.append(next(ends))
+        return seen[-1][0]
+
+    with pytest.raises(RuntimeError, match="2 starts in a row ended without a step more than 7; the last status is 1"):
+        supervise(launch, lambda: seen[-1][1], patience=2)
+    assert len(seen) == 5

@@ -35,7 +35,7 @@
     product_traffic, parts              what a tile saves; who does what
     fuse(f, backend="numpy")            a function of arrays as one kernel: NumPy in blocks, or one compiled loop ("cython")
     trace, simplified, shared, buffers, numpy_source, cython_source      the compiler behind it, step by step
-    ring_chunk                          what a rank sends in a ring all-reduce
+    all_reduce_seconds, break_even      what a sum over many ranks costs, around a ring and up and down a tree
 
 A program is a list of instructions: ("input", name), ("const", number), or a ufunc's name with the numbers of earlier
 instructions, such as ("add", 0, 1). The last one is the result.
@@ -1258,152 +1258,115 @@ reveal("fused_speed", f"{speeds['smooth', 'NumPy'] / speeds['smooth', 'compiled'
 # times slower than NumPy. It calls `tanhf` for one number at a time, while NumPy's `tanh` works on a vector of them, and saves
 # traffic that was not what took the time. `tinytorch/_ext/vmath.h` has a tanh for vectors, and the framework's GELU kernel uses it.
 #
-# ## 7. Scale build: a ring (optional)
+# ## 7. Scale build: what a ring costs (optional)
 #
-# The next way to be faster is to be several. In data-parallel training p processes hold the same weights, each takes a part
-# of the batch, and before the step they add up their gradients: an **all-reduce**. Through one process all of it would pass;
-# in a ring everybody sends to the right and receives from the left, a p-th of the vector at a time.
+# The next way to be faster is to be several. The scale build of module 08 adds up gradients around a ring. Was that the right
+# choice? A message of m bytes takes a + m/b seconds: a latency a, whatever its size, and b bytes a second. Two ways to give
+# the sum of n bytes to all of p ranks:
 #
-# In the first p − 1 steps what arrives is added (reduce-scatter): afterwards each rank has the whole sum of one chunk. In p − 1
-# more steps what arrives replaces (all-gather). At step s (0 to 2p − 3) rank r sends one chunk, and all ranks send at once, so
-# a rank can pass on only what arrived before this step. Each sends 2 (p − 1)/p of the vector, however many they are.
+# * **ring**: 2 (p − 1) messages one after the other, n/p bytes each;
+# * **tree**: pairs add up all n bytes, then pairs of pairs, until one rank has the sum, after as many rounds as it takes to halve p
+#   to 1, rounded up; then it goes back the same way.
 #
-# **Exercise 7.1** Which chunk rank r sends at step s, so that in the end all have the sum of everything.
+# **Worked example**, 8 ranks, a latency of 10 µs, 10 GB/s. 1 MB: the ring sends 14 messages of 125 kB, 22.5 µs each, 315 µs. The tree has 3
+# rounds up and 3 down of 110 µs each, 660 µs. 1 kB: 14 · 10.01 = 140 µs against 6 · 10.1 = 61 µs.
+#
+# **Exercise 7.1** The seconds of both. **Exercise 7.2** The size from which on the ring takes no longer than the tree.
 
-# %% solution="ring_chunk"
+# %% solution="all_reduce_seconds"
 #| export
-def ring_chunk(rank, step, world):
-    """The chunk, 0 to world - 1, that a rank sends to the next at a step, 0 to 2 * world - 3, of a ring all-reduce.
+def all_reduce_seconds(size, world, latency, bandwidth):
+    """Seconds to give the sum of `size` bytes to all of world ranks -> (around a ring, up and down a binary tree).
 
-    Source: Patarasuk and Yuan 2009.
+    A message of m bytes takes latency + m / bandwidth. Source: Thakur, Rabenseifner and Gropp 2005.
     """
     ### BEGIN SOLUTION
-    return (rank - step) % world if step < world - 1 else (rank + 1 - (step - (world - 1))) % world
+    rounds = (world - 1).bit_length()
+    return 2 * (world - 1) * (latency + size / world / bandwidth), 2 * rounds * (latency + size / bandwidth)
     ### END SOLUTION
 
 
-# %% check="ring_chunk" points=3
-def around(vectors):
-    """What all ranks have after a ring all-reduce of their vectors, one chunk for each rank."""
-    world, held = len(vectors), [list(vector) for vector in vectors]
-    for step in range(2 * (world - 1)):
-        sent = [(ring_chunk(rank, step, world), rank) for rank in range(world)]
-        arriving = [(rank, chunk, held[rank][chunk]) for chunk, rank in sent]
-        for rank, chunk, value in arriving:
-            right = (rank + 1) % world
-            held[right][chunk] = held[right][chunk] + value if step < world - 1 else value
-    return held
+# %% solution="break_even"
+#| export
+def break_even(world, latency, bandwidth):
+    """The bytes from which on a ring takes no longer than a tree -> float, 0 if it never does."""
+    ### BEGIN SOLUTION
+    rounds = (world - 1).bit_length()
+    return max(0.0, latency * bandwidth * (world - 1 - rounds) / (rounds - (world - 1) / world)) if world > 1 else 0.0
+    ### END SOLUTION
 
-check("ring_chunk", [case([[1, 2, 3], [10, 20, 30], [100, 200, 300]])], call=around)
 
-# %% hidden="ring_chunk"
+# %% check="all_reduce_seconds" points=2
+check("all_reduce_seconds", [case(1e6, 8, 1e-5, 1e10), case(1e3, 8, 1e-5, 1e10)], compare="value")
+
+# %% hidden="all_reduce_seconds"
 def cases(rng):
-    for world in (3, 4, 5, 8):
-        yield case(rng.integers(1, 1000, (world, world)).tolist(), behaviour="the sum, at every rank")
-    yield case(rng.integers(1, 1000, (2, 2)).tolist(), behaviour="two, and one alone")
-    yield case([[7]], behaviour="two, and one alone")
+    def some():
+        return float(10 ** rng.uniform(2, 9)), float(10 ** rng.uniform(-7, -3)), float(10 ** rng.uniform(8, 12))
+
+    for world in (2, 4, 16, 64):
+        size, latency, bandwidth = some()
+        yield case(size, world, latency, bandwidth, behaviour="powers of two")
+    for world in (3, 5, 6, 7, 9, 100):
+        size, latency, bandwidth = some()
+        yield case(size, world, latency, bandwidth, behaviour="any number of ranks")
+    yield case(1e6, 1, 1e-5, 1e9, behaviour="one rank, no bytes")
+    yield case(0, 5, 1e-5, 1e9, behaviour="one rank, no bytes")
+
+
+# %% check="break_even" points=1
+check("break_even", [case(8, 1e-5, 1e10)], compare="value")
+
+# %% hidden="break_even"
+def cases(rng):
+    for world in (4, 5, 8, 13, 100):
+        yield case(world, float(10 ** rng.uniform(-7, -3)), float(10 ** rng.uniform(8, 12)), behaviour="more ranks than three")
+    for world in (1, 2, 3):
+        yield case(world, 1e-5, 1e9, behaviour="where the ring is never slower")
 
 
 # %% [markdown]
-# The ring at work: processes that share one block of memory, a row for each, and a barrier between two steps. They train
-# the same small network on parts of the batch. The losses are those of a single process, but for the last digits: a sum
-# in another order.
+# The ring of module 08, measured with 3 processes. Two sizes give a latency and a bandwidth of this machine; they predict the others.
 
 # %% show
 import multiprocessing
-from multiprocessing import shared_memory
 
-from tinytorch import SGD, Linear, Sequential, autograd, cross_entropy, relu
+from tinytorch.training import run_ranks
 
-WORLD, STEPS = 3, 12
-samples = np.random.default_rng(2).normal(size=(96, 20))
-labels = (samples @ np.random.default_rng(3).normal(size=(20, 4))).argmax(1)
+WORLD, NUMBERS = 3, (300, 3_000, 30_000, 300_000, 1_000_000)
 
 
-def network():
-    rng = np.random.default_rng(4)
-    model = Sequential(Linear(20, 16, rng=rng), relu, Linear(16, 4, rng=rng))
-    for parameter in model.parameters():
-        parameter.grad = None
-    return model, SGD(model.parameters(), lr=0.3)
-
-
-def all_reduce(rows, rank, barrier):
-    """Sum the rows of a shared array (world, n) at every rank, around the ring."""
-    world, chunks = len(rows), parts(rows.shape[1], len(rows))
-    barrier.wait(30)  # everybody's row is there
-    for step in range(2 * (world - 1)):
-        begin, end = chunks[ring_chunk((rank - 1) % world, step, world)]
-        arrived = rows[(rank - 1) % world, begin:end].copy()
-        barrier.wait(30)
-        rows[rank, begin:end] = rows[rank, begin:end] + arrived if step < world - 1 else arrived
-        barrier.wait(30)
-
-
-def worker(rank, name, size, barrier, losses):
-    memory = shared_memory.SharedMemory(name=name)
-    rows = np.ndarray((WORLD, size), np.float64, memory.buf)
-    model, optimizer = network()
-    begin, end = parts(len(samples), WORLD)[rank]
-    for step in range(STEPS):
-        model.zero_grad()
-        loss = cross_entropy(model(Tensor(samples[begin:end], "float32")), labels[begin:end])
-        loss.backward()
-        gradients = [parameter.grad.numpy().ravel() for parameter in model.parameters()]
-        rows[rank] = np.concatenate([*gradients, [loss.item()]])
-        all_reduce(rows, rank, barrier)
-        at = 0
-        for parameter in model.parameters():
-            count = parameter.numpy().size
-            parameter.grad = Tensor((rows[rank, at:at + count] / WORLD).reshape(parameter.shape), "float32")
-            at += count
-        optimizer.step()
-        if rank == 0:
-            losses[step] = rows[rank, -1] / WORLD
-        barrier.wait(30)
-    del rows
-    memory.close()
-
-
-def parallel_losses():
-    context = multiprocessing.get_context("fork")
-    size = 20 * 16 + 16 + 16 * 4 + 4 + 1
-    memory = shared_memory.SharedMemory(create=True, size=WORLD * size * 8)
-    try:
-        losses, barrier = context.Array("d", STEPS), context.Barrier(WORLD)
-        processes = [context.Process(target=worker, args=(rank, memory.name, size, barrier, losses)) for rank in range(WORLD)]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join()
-        return list(losses)
-    finally:
-        memory.close()
-        memory.unlink()
-
-
-def single_losses():
-    model, optimizer = network()
+def measured_ring(ring):
+    """The median of the seconds of an all-reduce, for each size."""
     found = []
-    for _ in range(STEPS):
-        model.zero_grad()
-        loss = cross_entropy(model(Tensor(samples, "float32")), labels)
-        loss.backward()
-        optimizer.step()
-        found.append(loss.item())
+    for n in NUMBERS:
+        vector, times = np.ones(n, np.float32), []
+        for _ in range(9):
+            begin = time.perf_counter()
+            ring.all_reduce(vector)
+            times.append(time.perf_counter() - begin)
+        found.append(statistics.median(times))
     return found
 
 
 if "fork" in multiprocessing.get_all_start_methods():
-    together, alone = parallel_losses(), single_losses()
-    print("step   one process   a ring of", WORLD)
-    for step in range(0, STEPS, 3):
-        print(f"{step:4}{alone[step]:14.6f}{together[step]:13.6f}")
-    print(f"largest difference {max(abs(a - b) for a, b in zip(together, alone, strict=True)):.1e}")
+    taken = run_ranks(WORLD, 4 * NUMBERS[-1], measured_ring)[0]
+    steps = 2 * (WORLD - 1)
+    each = (taken[-1] - taken[0]) / steps / ((NUMBERS[-1] - NUMBERS[0]) * 4 / WORLD)  # seconds for a byte
+    latency = taken[0] / steps - NUMBERS[0] * 4 / WORLD * each
+    print(f"a message: {latency * 1e6:.0f} microseconds, and {1 / each / 1e9:.2f} GB/s")
+    for n, seconds in zip(NUMBERS, taken, strict=True):
+        ring, tree = all_reduce_seconds(4 * n, WORLD, latency, 1 / each)
+        print(f"{4 * n:9,} bytes: measured {seconds * 1e3:7.3f} ms; by the formula, ring {ring * 1e3:7.3f}, tree {tree * 1e3:7.3f}")
+    for world in (8, 64, 1024):
+        print(f"{world:5} ranks of this kind: a tree below {break_even(world, latency, 1 / each):,.0f} bytes, a ring above")
 else:
     print("the ring is shown on systems that fork processes; this one does not")
 
 # %% [markdown]
+# Here a message is a copy and two barriers, so its latency is the time to wake a process, longer when other work keeps the
+# processors busy. On a network it is a few microseconds, and libraries choose the way by the size as you did.
+#
 # ## 8. Explain
 #
 # Answer in your own words in the cell below.
@@ -1443,6 +1406,6 @@ else:
 # | `numpy_source` in blocks | numexpr |
 # | `cython_source` | Inductor's C++ backend; Triton kernels on GPUs |
 # | `product` | BLIS (Van Zee and van de Geijn 2015), oneDNN, cuBLAS |
-# | `ring_chunk` | NCCL's ring; `torch.nn.parallel.DistributedDataParallel` |
+# | `all_reduce_seconds` | the tuner of NCCL, which chooses between ring and tree by size and number of ranks |
 #
 # Module 18 saves work in another way: what was computed once need not be computed again.

@@ -23,11 +23,12 @@
 # 2. keep keys and values without copying them at each step, and say what "the same result" means to the last bit;
 # 3. count the bytes of a cache, and say what grouped-query attention saves;
 # 4. share memory between texts by pages, reference counts and copy-on-write, and prove that none is lost;
-# 5. write speculative decoding, and test by chi-square that it draws from the large model's distribution.
+# 5. write speculative decoding, and test by chi-square that it draws from the large model's distribution;
+# 6. if you like: cut a model and its cache over processes.
 #
 # **How to work.** Write code in place of `raise NotImplementedError()`, run the cell, run the check below it. Hidden
 # cases bring other lengths, full pools, shared pages, ties and zeros. Every function is judged by itself. You need
-# modules 12 and 13. Three and a half hours are typical.
+# modules 12 and 13. Three and a half hours are typical; section 7 is optional, and comes back to section 10 of module 08.
 
 # %%
 #| export
@@ -38,6 +39,7 @@
     PagedCache, start, paged_step            many texts in one pool of pages, with shared prefixes and copy-on-write
     speculate(model, draft, ids, count)      a small model guesses, the large one decides
     pass_flop, cache_bytes                   what a pass costs, and what a cache takes
+    TensorParallel(model, ring), tensor_shard    a model and its cache cut over processes
 
 The same means: what is kept is kept bit for bit. Logits of a pass over few positions differ from those of a pass over
 many by rounding, as products of other shapes add up in another order; where one kernel gets the same numbers in the same
@@ -54,12 +56,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinytorch.attention import merge_heads, split_heads
+from tinytorch.attention import attend, merge_heads, split_heads
 from tinytorch.autograd import no_grad
 from tinytorch.backend import kernel
 from tinytorch.layers import default_rng
 from tinytorch.tensor import DTypeError, ShapeError, Tensor, float32
-from tinytorch.transformers import sampling_weights
+from tinytorch.transformers import ACTIVATIONS, sampling_weights
 
 
 class OutOfPages(RuntimeError):
@@ -1644,8 +1646,209 @@ for ahead in (1, 2, 4, 8):
 # A draft with a quarter of the blocks and a ninth of the weights in each takes a quarter of the time or more, since here calls
 # and not weights are paid for. In a model of 70 billion parameters a pass is limited by the bytes of the weights, and a
 # draft of one billion costs 0.02 or little more; there the last column holds.
+
+# %% [markdown]
+# ## 7. Scale build: a model that is cut in parts (optional)
 #
-# ## 7. Explain
+# Worth 2 of the 69 points. A model that does not fit into one machine, or whose cache does not, is cut. In **tensor parallelism**
+# (Shoeybi et al. 2019) each of p ranks has 1/p of the heads and of the MLP's hidden units, and all of the rest. Of a block,
+#
+# * the matrices that go in, `qkv` and `up`, have a row for each number that they make: a rank keeps the rows of its own heads or units;
+# * those that go out, `out` and `down`, have a column for each number that they read: a rank keeps these columns, and what it makes is
+#   a part of a sum.
+#
+# So attention wants one all-reduce and the MLP another one. Everything else is computed by all, from equal numbers. And the cache of
+# a head is where the head is: nobody has it twice.
+#
+# **Worked example.** Width 8, 4 heads of 2, 2 heads of keys and values, so `qkv` has rows 0 to 7 for q, 8 to 11 for k, 12 to 15 for v. Two
+# ranks: the second one has heads 2 and 3 of q and head 1 of k and v, which both of them use: rows 4 to 7, 10, 11, 14 and 15. Of
+# `out` it has columns 4 to 7.
+#
+# **Exercise 7.1** A rank's part of a block's weights. The parts are added up, so a bias at the end of a branch may count only once:
+# rank 0 has it, the others have zeros.
+
+# %% solution="tensor_shard"
+#| export
+def tensor_shard(weights, heads, kv_heads, rank, world):
+    """A rank's part of the matrices and biases of a block -> dict of arrays under the same names.
+
+    weights: {"qkv.weight": ((H + 2 G) D, W), "out.weight": (W, H D), "up.weight": (M, W), "down.weight": (W, M)}, and for each its
+    bias. Raises ValueError, with both numbers, where world does not divide heads, kv_heads or M. Source: Shoeybi et al. 2019.
+    """
+    ### BEGIN SOLUTION
+    hidden = len(weights["up.weight"])
+    for what, n in (("heads", heads), ("heads of keys and values", kv_heads), ("hidden units", hidden)):
+        if n % world:
+            raise ValueError(f"{n} {what} cannot be cut into {world} equal parts")
+    width = len(weights["qkv.weight"]) // (heads + 2 * kv_heads)
+
+    def part(n, begin=0):
+        return np.arange(begin + n * rank // world, begin + n * (rank + 1) // world)
+
+    q, kv = heads * width, kv_heads * width
+    columns, units = part(q), part(hidden)
+    rows = np.concatenate([columns, part(kv, q), part(kv, q + kv)])
+    first = rank == 0
+    return {
+        "qkv.weight": weights["qkv.weight"][rows], "qkv.bias": weights["qkv.bias"][rows],
+        "out.weight": weights["out.weight"][:, columns], "out.bias": weights["out.bias"] * first,
+        "up.weight": weights["up.weight"][units], "up.bias": weights["up.bias"][units],
+        "down.weight": weights["down.weight"][:, units], "down.bias": weights["down.bias"] * first,
+    }
+    ### END SOLUTION
+
+
+# %% check="tensor_shard" points=2
+def block_weights(heads, kv_heads, width, hidden, seed):
+    rng, W = np.random.default_rng(seed), heads * width
+    shapes = {"qkv": ((heads + 2 * kv_heads) * width, W), "out": (W, W), "up": (hidden, W), "down": (W, hidden)}
+    return {f"{name}.{kind}": rng.normal(size=shape if kind == "weight" else shape[:1])
+            for name, shape in shapes.items() for kind in ("weight", "bias")}
+
+
+def branches(x, weights, heads, kv_heads):
+    """What attention and MLP add to x with some weights, in NumPy -> two arrays."""
+    q, k, v = split_heads(Tensor(x @ weights["qkv.weight"].T + weights["qkv.bias"]), heads, kv_heads)
+    seen = merge_heads(attend(q, k, v, None, True)).numpy()
+    hidden = np.maximum(x @ weights["up.weight"].T + weights["up.bias"], 0)
+    return seen @ weights["out.weight"].T + weights["out.bias"], hidden @ weights["down.weight"].T + weights["down.bias"]
+
+
+def cut(heads, kv_heads, width, hidden, world, seed=0):
+    """All parts: their sums against the whole block, and the shapes of the last one."""
+    weights = block_weights(heads, kv_heads, width, hidden, seed)
+    x = np.random.default_rng(seed + 1).normal(size=(2, 3, heads * width))
+    try:
+        shards = [tensor_shard(weights, heads, kv_heads, rank, world) for rank in range(world)]
+    except ValueError as error:
+        uneven = next(n for n in (heads, kv_heads, hidden) if n % world)
+        return {"the message names": [str(n) in str(error) for n in (uneven, world)]}
+    parts = [branches(x, shard, heads // world, kv_heads // world) for shard in shards]
+    sums, whole = [sum(part[k] for part in parts) for k in (0, 1)], branches(x, weights, heads, kv_heads)
+    return {"sums": sums, "as the whole": [bool(np.allclose(a, b)) for a, b in zip(sums, whole, strict=True)],
+            "shapes": {name: list(array.shape) for name, array in sorted(shards[-1].items())}}
+
+check("tensor_shard", [case(4, 2, 2, 6, 2), case(4, 2, 2, 6, 4)], call=cut)
+
+# %% hidden="tensor_shard"
+def cases(rng):
+    for heads, kv_heads, world in ((4, 2, 2), (6, 3, 3), (8, 4, 4)):
+        yield case(heads, kv_heads, int(rng.integers(1, 5)), world * int(rng.integers(1, 5)), world, int(rng.integers(99)),
+                   behaviour="the parts add up to the block")
+    yield case(4, 4, 3, 8, 4, behaviour="as many heads of keys, one head a rank, one rank")
+    yield case(4, 4, 3, 8, 2, behaviour="as many heads of keys, one head a rank, one rank")
+    yield case(4, 2, 3, 5, 1, behaviour="as many heads of keys, one head a rank, one rank")
+    for sizes in ((6, 3, 2, 8, 4), (6, 2, 2, 6, 3), (6, 3, 2, 7, 3)):
+        yield case(*sizes, behaviour="what cannot be cut is refused")
+
+
+# %% [markdown]
+# The model is given. It has the interface of `GPT`, so `generate_cached` writes with it as it is; `ring` is that of module 08.
+
+# %%
+#| export
+class TensorParallel:
+    """One rank's part of a GPT: called as the model, it gives the model's logits, up to rounding and with the same bits at every rank.
+
+    ring: has rank, world and all_reduce(array (n,)), as training.Ring; all ranks call with the same ids. Caches hold the rank's heads.
+    Raises ValueError for MLPs with a gate, for layers without bias, and as tensor_shard.
+    """
+
+    def __init__(self, model, ring):
+        if any(block.mlp.gate is not None or block.mlp.up.bias is None for block in model.blocks):
+            raise ValueError("a model is cut whose MLPs have no gate and whose layers have biases: activation='gelu', bias=True")
+        self.model, self.ring, self.blocks, self.length, self.training = model, ring, model.blocks, model.length, model.training
+        attention = model.blocks[0].attention
+        self.heads, self.kv_heads = attention.heads // ring.world, attention.kv_heads // ring.world
+        self.shards = []
+        for block in model.blocks:
+            layers = {"qkv": block.attention.qkv, "out": block.attention.out, "up": block.mlp.up, "down": block.mlp.down}
+            whole = {f"{name}.{kind}": getattr(layer, kind).numpy() for name, layer in layers.items() for kind in ("weight", "bias")}
+            part = tensor_shard(whole, attention.heads, attention.kv_heads, ring.rank, ring.world)
+            self.shards.append({name: Tensor(np.ascontiguousarray(array)) for name, array in part.items()})
+
+    def train(self, mode=True):
+        self.training = mode
+        self.model.train(mode)
+        return self
+
+    def eval(self):
+        return self.train(False)
+
+    @property
+    def nbytes(self):
+        """Bytes of the weights that are cut, at this rank."""
+        return sum(tensor.nbytes for part in self.shards for tensor in part.values())
+
+    def _sum(self, x):
+        return Tensor(self.ring.all_reduce(np.ascontiguousarray(x.numpy()).reshape(-1)).reshape(x.shape))
+
+    def __call__(self, ids, mask=None, caches=None, offset=0):
+        x = self.model.embed(ids, offset)
+        for k, (block, part) in enumerate(zip(self.blocks, self.shards, strict=True)):
+            packed = block.norm1(x) @ part["qkv.weight"].transpose(0, 1) + part["qkv.bias"]
+            q, keys, values = split_heads(packed, self.heads, self.kv_heads)
+            if block.attention.rotary is not None:
+                q, keys = block.attention.rotary(q, offset), block.attention.rotary(keys, offset)
+            if caches is not None:
+                keys, values = caches[k].extend(keys, values)
+            seen = merge_heads(attend(q, keys, values, mask, True))
+            x = x + self._sum(seen @ part["out.weight"].transpose(0, 1) + part["out.bias"])
+            hidden = ACTIVATIONS[block.mlp.activation](block.norm2(x) @ part["up.weight"].transpose(0, 1) + part["up.bias"])
+            x = x + self._sum(hidden @ part["down.weight"].transpose(0, 1) + part["down.bias"])
+        return self.model.head(self.model.norm(x))
+
+
+# %% [markdown]
+# A text is written by 1, 2 and 4 processes. Compared with the model in one process: the logits of the whole text at the end, and the
+# tokens. Measured at each rank: the bytes of the caches and of the weights that are cut, and what came around the ring.
+
+# %% show
+import multiprocessing
+
+from tinytorch.training import run_ranks
+
+WIDTH, TEXT, NEW = 64, 40, 24
+
+
+def parallel_model():
+    return GPT(128, WIDTH, 2, 8, length=128, kv_heads=4, positions="rotary", rng=np.random.default_rng(0)).eval()
+
+
+def write_text(model):
+    """A text, its logits, and the bytes of the caches that reading it fills."""
+    ids = np.random.default_rng(1).integers(0, 128, (1, TEXT - NEW))
+    text = generate_cached(model, ids, NEW, rng=np.random.default_rng(2)).numpy()
+    with evaluating(model):
+        caches = caches_for(model, TEXT)
+        return text, model(Tensor(text), caches=caches).numpy(), sum(cache.nbytes for cache in caches)
+
+
+def part_of_it(ring):
+    model = TensorParallel(parallel_model(), ring)
+    return *write_text(model), model.nbytes, ring.moved
+
+
+if "fork" in multiprocessing.get_all_start_methods():
+    text, logits, cached = write_text(parallel_model())
+    print(f"one process: caches {cached:,} bytes; cache_bytes says {cache_bytes(2, 4, WIDTH // 8, TEXT):,}")
+    print("processes   same text   logits differ by   same bits at all ranks   caches a rank   weights a rank   received")
+    for world in (1, 2, 4):
+        ranks = run_ranks(world, 4 * TEXT * WIDTH, part_of_it)
+        off = max(abs(found - logits).max() for _, found, *_ in ranks)
+        same = all(np.array_equal(found, ranks[0][1]) for _, found, *_ in ranks)
+        print(f"{world:9}   {str(all((t == text).all() for t, *_ in ranks)):9}   {off:16.1e}   {str(same):22}   {ranks[0][2]:13,}   "
+              f"{ranks[0][3]:14,}   {ranks[0][4]:8,}")
+else:
+    print("ranks are forked processes; this system does not fork")
+
+# %% [markdown]
+# The cache of a rank is a p-th, as measured, its weights are a p-th and some biases, and the logits are those of one process up
+# to rounding: a sum over ranks adds the same products in another order. They cannot be equal to the bit, unlike the gradients of
+# module 08, as products are rounded before they are added. But all ranks have the **same** bits as each other, and must: each
+# draws the next token for itself, and two ranks that drew different ones would go on with two texts.
+#
+# ## 8. Explain
 #
 # Answer in your own words in the cell below.
 
@@ -1685,6 +1888,7 @@ for ahead in (1, 2, 4, 8):
 # | `KVCache` | `DynamicCache`, `StaticCache` in Hugging Face's transformers |
 # | `PagedCache`, `paged_step` | PagedAttention in vLLM; `flash_attn_with_kvcache(..., block_table=)` |
 # | `PrefixIndex` | automatic prefix caching in vLLM; RadixAttention in SGLang |
+# | `TensorParallel` | Megatron-LM; `tensor_parallel_size` in vLLM; `tp_plan` in transformers |
 # | `speculate` | `generate(assistant_model=...)` in transformers; speculative decoding in vLLM |
 # | `attention_decode` of the framework | `torch.nn.functional.scaled_dot_product_attention` with one query |
 #
