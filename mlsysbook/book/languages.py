@@ -26,8 +26,9 @@ def tag(language):
 
 
 def pages(root, language):
-    """Pages of the book with at least one translated block, and the landing page, in the order of the contents."""
-    return [p for p in translate.PAGES if p == "index" or translate.strings(root, language, p)]
+    """Pages of the book with at least one translated block, and the landing page."""
+    known = [name for name in translate.catalogues(root, language) if (root / "book" / f"{name}.md").is_file()]
+    return ["index", *(name for name in known if name != "index" and translate.strings(root, language, name))]
 
 
 def contents(course, language):

@@ -337,6 +337,8 @@ def write(path, language, catalogue):
     """Write a catalogue: the same bytes for the same messages, without dates or names."""
     from babel.messages import pofile
 
+    for m in catalogue:
+        m.flags &= {"fuzzy"}            # no format of Python's: braces are roles, per cents are per cents
     out = io.BytesIO()
     pofile.write_po(out, catalogue, width=WIDTH, no_location=True, omit_header=True, ignore_obsolete=True)
     head = (f'msgid ""\nmsgstr ""\n"Language: {language}\\n"\n"MIME-Version: 1.0\\n"\n"Content-Type: text/plain; charset=UTF-8\\n"\n'
@@ -365,8 +367,6 @@ def update(course, language, name):
             flags = {"fuzzy"} if m.fuzzy or (text not in known and begun) else set()
             merged.add(text, m.string, flags=flags, auto_comments=[kind], user_comments=m.user_comments)
         fresh = merged
-    for m in fresh:
-        m.flags &= {"fuzzy"}            # no format of Python's: braces are roles, per cents are per cents
     write(path, language, fresh)
     return path
 

@@ -9,6 +9,7 @@ import yaml
 
 from mlsysbook import catalogue
 from mlsysbook.book import build
+from mlsysbook.book.translate import LANGUAGES
 
 ROOT = Path(__file__).parents[2]
 OWN = ("_config.yml", "_ext", "_static", "index.md", "paths", "references.bib")
@@ -36,5 +37,5 @@ def small_book(folder):
 
 @pytest.fixture(scope="session")
 def site():
-    """The book as it is, built: seconds where its cells are cached, else as long as they take."""
-    return build.build(catalogue.load(ROOT)).site
+    """The book as it is, in all languages: seconds where its cells are cached, else as long as they take."""
+    return build.build(catalogue.load(ROOT), languages=list(LANGUAGES)).site

@@ -11,6 +11,8 @@ from pathlib import Path
 from docutils import nodes
 from sphinx import search
 
+from .contents import course
+
 BOOK = Path(__file__).resolve().parents[2]
 MARK = "{.language-en .mls-english}"        # docutils makes lang="en" of the first
 
@@ -57,6 +59,7 @@ def language(app):
 
 def speak(app, config):
     """Words of the theme's options, and how its search parts a text into words."""
+    course()                                # where plain Sphinx has no mlsysbook, it finds it from here on
     from mlsysbook.book import translate
 
     if here := language(app):
@@ -80,7 +83,7 @@ def keep_names(app, doctree):
     """Sections are called as in English: an address with # leads to the same place in every language."""
     from mlsysbook.book import translate
 
-    if not language(app) or app.env.docname not in translate.PAGES:
+    if not language(app):
         return
     text = (BOOK / f"{app.env.docname}.md").read_text(encoding="utf-8")
     titles = [b.texts[0] for b in translate.blocks(text, app.env.docname) if b.kind == "heading"]
@@ -102,7 +105,7 @@ def tell_share(app, doctree):
     """How much of a page is translated, below its title, unless it is all."""
     from mlsysbook.book import site, translate
 
-    if (here := language(app)) and app.env.docname in translate.PAGES:
+    if here := language(app):
         say, share = translate.words(BOOK.parent, here), translate.share(BOOK.parent, here, app.env.docname)
         title = next(doctree.findall(nodes.title), None)
         if share < 0.995 and title is not None:
