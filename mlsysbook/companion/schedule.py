@@ -27,15 +27,23 @@ class Next:
 
 
 @cache
-def _scheduler():
+def _model():
     from fsrs import Scheduler
 
-    def steps(minutes):
-        return tuple(timedelta(minutes=m) for m in minutes)
-
     return Scheduler(parameters=PARAMETERS["weights"], desired_retention=PARAMETERS["retention"], enable_fuzzing=False,
-                     maximum_interval=PARAMETERS["longest_days"], learning_steps=steps(PARAMETERS["learning_minutes"]),
-                     relearning_steps=steps(PARAMETERS["relearning_minutes"]))  # fmt: skip
+                     maximum_interval=PARAMETERS["longest_days"], learning_steps=(), relearning_steps=())  # fmt: skip
+
+
+def _short(steps, at, rating):
+    """The first meetings, before the model's intervals count -> (the step that the card is at now, minutes), or None to leave them.
+
+    Again starts over, Good goes on, Easy ends them. Hard stays; at the first of several it waits half-way to the second.
+    """
+    if rating == 1:
+        return 0, steps[0]
+    if rating == 2:
+        return at, round((steps[0] + steps[1]) / 2 if len(steps) > 1 else 1.5 * steps[0]) if at == 0 else steps[at]
+    return (at + 1, steps[at + 1]) if rating == 3 and at + 1 < len(steps) else None
 
 
 def replay(reviews):
@@ -45,15 +53,20 @@ def replay(reviews):
     if not reviews:
         return None
     ordered = sorted(reviews, key=lambda r: r["at"])
-    day, minutes = ordered[0]["day"], 0
+    day, at, steps, minutes = ordered[0]["day"], 0, PARAMETERS["learning_minutes"], 0
     card = Card(card_id=1, due=_midnight(day))
-    for review in ordered:
-        day = max(day, review["day"])               # a journey west must not run time backwards
-        card, _ = _scheduler().review_card(card, Rating(review["rating"]), _midnight(day))
-        minutes = round((card.due - _midnight(day)).total_seconds() / 60)
+    for made in ordered:
+        day, rating = max(day, made["day"]), made["rating"]         # a journey west must not run time backwards
+        card, _ = _model().review_card(card, Rating(rating), _midnight(day))
+        if steps is None and rating == 1:
+            steps, at = PARAMETERS["relearning_minutes"], 0
+        following = steps and _short(steps, at, rating)
+        if following:
+            at, minutes = following
+        else:
+            steps, minutes = None, round((card.due - _midnight(day)).total_seconds() / 60)
     if minutes < DAY:
-        at = _time(ordered[-1]["at"]) + timedelta(minutes=minutes)
-        return Next(minutes, None, at, card.stability, card.difficulty)
+        return Next(minutes, None, _time(ordered[-1]["at"]) + timedelta(minutes=minutes), card.stability, card.difficulty)
     later = date.fromisoformat(day) + timedelta(days=round(minutes / DAY))
     return Next(minutes, later.isoformat(), None, card.stability, card.difficulty)
 
