@@ -4,12 +4,13 @@ The English build passes through none of this. Cells are never touched, so their
 """
 
 import json
+import posixpath
 import re
 from html import escape, unescape
 from pathlib import Path
 
 from docutils import nodes
-from sphinx import search
+from sphinx import addnodes, search
 
 from .contents import course
 
@@ -48,7 +49,8 @@ def setup(app):
     app.connect("doctree-read", keep_names, priority=100)
     app.connect("doctree-read", tell_share, priority=150)
     app.connect("doctree-read", fill_outputs, priority=200)
-    app.connect("missing-reference", lead_to_english)
+    app.connect("doctree-read", lead_to_english, priority=150)
+    app.connect("missing-reference", lead_to_term)
 
 
 def language(app):
@@ -162,15 +164,21 @@ def _said(literal, fill):
     return json.dumps(fill(sentence) or sentence, ensure_ascii=False).replace("</", "<\\/")
 
 
-def lead_to_english(app, env, node, contnode):
-    """A reference to a page, or to a term, that this language has not."""
+def lead_to_english(app, doctree):
+    """References to pages that this language has not; before MyST and Sphinx look for them."""
     if not language(app):
-        return None
-    target = node["reftarget"]
-    if node.get("reftype") == "term":
-        page = f"glossary#term-{nodes.make_id(target)}"
-    else:
-        page = (Path("/") / Path(node.get("refdoc", "")).parent / target).as_posix().lstrip("/").removesuffix(".md")
-        if not (BOOK / f"{page}.md").is_file():
-            return None
-    return nodes.reference("", "", contnode, refuri=f"english://{page}", internal=True)
+        return
+    for node in list(doctree.findall(addnodes.pending_xref)):
+        if node["reftype"] in ("doc", "myst"):
+            target, _, anchor = node["reftarget"].partition("#")
+            page = posixpath.normpath(posixpath.join("/", posixpath.dirname(app.env.docname), target)).lstrip("/").removesuffix(".md")
+            if target and page not in app.env.found_docs and (BOOK / f"{page}.md").is_file():
+                inner, address = [child.deepcopy() for child in node.children], f"english://{page}{'#' if anchor else ''}{anchor}"
+                node.replace_self(nodes.reference("", "", *inner, refuri=address, internal=True))
+
+
+def lead_to_term(app, env, node, contnode):
+    """A term of the English glossary."""
+    if language(app) and node.get("reftype") == "term":
+        return nodes.reference("", "", contnode, refuri=f"english://glossary#term-{nodes.make_id(node['reftarget'])}", internal=True)
+    return None
