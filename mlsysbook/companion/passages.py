@@ -224,12 +224,15 @@ def readable(tex):
 
 
 def _argument(tokens, i):
-    """The group or the single token at i -> (text, index after it)."""
+    """The group or the single thing at i -> (text, index after it)."""
     while i < len(tokens) and tokens[i].isspace():
         i += 1
     if i < len(tokens) and tokens[i] == "{":
         return _tex(tokens, i + 1)
-    return _tex(tokens[i:i + 1], 0)[0], i + 1
+    name, end = tokens[i][1:] if i < len(tokens) else "", i + 1
+    for _ in range(1 if name in _PLAIN or name == "sqrt" else 2 if name.endswith("frac") else 0):
+        _, end = _argument(tokens, end)
+    return _tex(tokens[i:end], 0)[0], end
 
 
 def _tex(tokens, i):
