@@ -29,14 +29,14 @@ KINDS = {
     "memory": "It used more memory than it may",
     "shape": "What it answered has the wrong form",
     "nan": "It answered with numbers that are none",
-    "budget": "It keeps a budget of its track not",
+    "budget": "It is over a budget of its track",
     "accuracy": "It is wrong too often for its track",
     "patched": "It changed what measures it",
     "escape": "It reached for what is outside the box",
     "processors": "It worked on more than one processor, or while it was stopped",
     "ruling": "Disqualified by the organiser",
 }
-_PROCESSORS, _SLACK = 1.3, 0.05         # CPU seconds may be so many times those of its turns, and so many seconds more
+_PROCESSORS, _SLACK = 1.3, (0.005, 0.05)    # CPU seconds may be so many times those of its turns, and so many more: to the ns, in ticks
 
 
 def machine():
@@ -171,16 +171,23 @@ def start(entry, model, ref, ref_model, track, task, library, number):
         for k in range(TURNS):
             for runner in (one, other) if k % 2 == 0 else (other, one):
                 runner.turns.append(runner.turn(REQUESTS))
-        cpu = max(now - then for now, then in zip(a.cpu(), before, strict=True))
+        used = [now - then for now, then in zip(a.cpu(), before, strict=True)]
         a.thaw()
         b.thaw()
         _heard(a)
-        peak, ref_peak = a.peak(), b.peak()
-    if cpu > _PROCESSORS * one.awake + _SLACK:
-        raise Fault("processors", f"{cpu:.2f} s of processor time in turns that lasted {one.awake:.2f} s")
+        peak, ref_peak, more = a.peak(), b.peak(), len(a.members()) - len(b.members())
+    if more > 0:
+        raise Fault("processors", f"it runs {more} more process{'es' * (more > 1)} than the one that serves")
+    alone(used, one.awake)
     return {"seconds": one.turns, "reference_seconds": other.turns, "wrong": one.wrong.tolist(), "reference_wrong": other.wrong.tolist(),
-            "asked": one.shown.tolist(), "cpu_seconds": cpu, "awake_seconds": one.awake, "resident_bytes": peak,
+            "asked": one.shown.tolist(), "cpu_seconds": max(used), "awake_seconds": one.awake, "resident_bytes": peak,
             "reference_resident_bytes": ref_peak}
+
+
+def alone(used, awake):
+    """Raise Fault if the processor time of a box, (to the nanosecond, in ticks), is more than one processor has in `awake` seconds."""
+    if any(spent > _PROCESSORS * awake + slack for spent, slack in zip(used, _SLACK, strict=True)):
+        raise Fault("processors", f"{max(used):.3f} s of processor time in turns that lasted {awake:.3f} s")
 
 
 def measured(entry, model, ref, ref_model, track, task, library):
@@ -206,8 +213,8 @@ def measured(entry, model, ref, ref_model, track, task, library):
         why = Fault("budget", f"{resident / MIB:.1f} MiB of memory above the reference; the {track.name} track has "
                               f"{track.resident / MIB:g}")
     elif scores["latency"].high < 1 / track.slower:     # the whole interval is too slow
-        why = Fault("budget", f"{1 / scores['latency'].value:.2f} times as slow as the reference; the {track.name} track "
-                              f"allows {track.slower:g} times")
+        why = Fault("budget", f"it takes {1 / scores['latency'].value:.3g} times as long as the reference; the {track.name} "
+                              f"track allows {track.slower:g} times")
     if why is not None:
         why.evidence = evidence
         raise why

@@ -148,14 +148,14 @@ def _timings(mine, theirs):
     span = math.log(high / low) or 1.0
 
     def at(k, v):
-        return 60 + k * 520 / max(1, len(mine) - 1), 130 - 110 * math.log(v / low) / span
+        return 76 + k * 504 / max(1, len(mine) - 1), 130 - 110 * math.log(v / low) / span
 
     dots = "".join(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for kind, values in (("ref", theirs), ("dot", mine))
                    for x, y in (at(k, v) for k, v in enumerate(values)))
     middle, ref_middle = (1e3 * sorted(v)[len(v) // 2] for v in (mine, theirs))
     return Markup('<svg viewBox="0 0 600 160" width="600" height="160" role="img" '
                   f'aria-label="Median {middle:.3g} ms, reference {ref_middle:.3g} ms">'
-                  '<line class="axis" x1="60" x2="580" y1="130" y2="130"/>'
-                  f'<line class="axis" x1="60" x2="580" y1="20" y2="20"/><text x="4" y="24">{1e3 * high:.3g} ms</text>'
+                  '<line class="axis" x1="76" x2="580" y1="130" y2="130"/>'
+                  f'<line class="axis" x1="76" x2="580" y1="20" y2="20"/><text x="4" y="24">{1e3 * high:.3g} ms</text>'
                   f'<text x="4" y="134">{1e3 * low:.3g} ms</text>'
-                  f'<text x="60" y="152">filled: the entry; open: the reference; a logarithmic scale</text>{dots}</svg>')
+                  f'<text x="76" y="152">filled: the entry; open: the reference; a logarithmic scale</text>{dots}</svg>')
