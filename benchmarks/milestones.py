@@ -166,7 +166,7 @@ class Adapter:
 
 def digits_mlp():
     s = SCRIPTS["03_mlp_digits"]
-    (x, y), test = s["digits"]()
+    ((x, y), test), _ = s["digits"]()
     rng = np.random.default_rng(0)
     batches = [(x[i], y[i]) for _ in range(s["EPOCHS"]) for i in np.array_split(rng.permutation(len(x)), len(x) // s["BATCH"])]
     counterpart = nn.Sequential(nn.Linear(64, s["HIDDEN"]), nn.ReLU(), nn.Linear(s["HIDDEN"], 10))

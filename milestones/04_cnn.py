@@ -14,6 +14,7 @@ from tinytorch import datasets
 FIELD, DIGIT = 12, 8
 PLACES = FIELD - DIGIT + 1              # along each axis
 EPOCHS, BATCH, RATE = 15, 32, 3e-3
+DATA_IMAGES, DATA_EPOCHS = (3000, 500), 7      # of other sets, whose images are larger
 CONVOLUTIONAL, PARAMETERS, ARITHMETIC = "convolutions", "dense, as many parameters", "dense, as much arithmetic"
 SCRAMBLED, FROZEN = "convolutions, pixels in another order", "convolutions, filters as drawn"
 
@@ -23,41 +24,44 @@ GATES = (
     Gate("lost when the pixels are in another order", at_least=0.1),
     Gate("gained by learning the filters", at_least=0.25),
 )
+DATA_GATES = (Gate("gained over dense, as many parameters", at_least=0),)
 
 
 def placed(x, down, right):
-    """Digits (N, 1, 8, 8) in empty fields, so many pixels down and right, arrays (N,) -> (N, 1, 12, 12)."""
-    field, side = np.zeros((len(x), 1, FIELD, FIELD), np.float32), np.arange(DIGIT)
-    field[np.arange(len(x))[:, None, None], 0, (down[:, None] + side)[:, :, None], (right[:, None] + side)[:, None]] = x[:, 0]
-    return field
+    """Digits (N, C, 8, 8) in empty fields, so many pixels down and right, arrays (N,) -> (N, C, 12, 12)."""
+    (n, channels, *_, width), side = x.shape, np.arange(x.shape[3])
+    field = np.zeros((n, width + PLACES - 1, width + PLACES - 1, channels), np.float32)
+    field[np.arange(n)[:, None, None], (down[:, None] + side)[:, :, None], (right[:, None] + side)[:, None]] = x.transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(field.transpose(0, 3, 1, 2))
 
 
-def convolutional(rng):
-    return tt.Sequential(tt.Conv2d(1, 16, 3, padding=1, rng=rng), tt.ReLU(), tt.MaxPool2d(2),
+def convolutional(rng, channels=1, field=FIELD):
+    return tt.Sequential(tt.Conv2d(channels, 16, 3, padding=1, rng=rng), tt.ReLU(), tt.MaxPool2d(2),
                          tt.Conv2d(16, 32, 3, padding=1, rng=rng), tt.ReLU(), tt.MaxPool2d(2),
-                         tt.Flatten(), tt.Linear(32 * (FIELD // 4)**2, 10, rng=rng))
+                         tt.Flatten(), tt.Linear(32 * (field // 4)**2, 10, rng=rng))
 
 
-def dense(rng, hidden):
-    return tt.Sequential(tt.Flatten(), tt.Linear(FIELD**2, hidden, rng=rng), tt.ReLU(), tt.Linear(hidden, 10, rng=rng))
+def dense(rng, hidden, pixels):
+    return tt.Sequential(tt.Flatten(), tt.Linear(pixels, hidden, rng=rng), tt.ReLU(), tt.Linear(hidden, 10, rng=rng))
 
 
 def size(model):
     return sum(p.numel() for p in model.parameters())
 
 
-def arithmetic(model):
+def arithmetic(model, field):
     """Multiplications for one image: each weight once for each place at which it is used."""
-    places = iter((FIELD**2, (FIELD // 2)**2))
+    places = iter((field**2, (field // 2)**2))
     return sum(m.weight.numel() * (next(places) if m.weight.ndim == 4 else 1) for m in model if hasattr(m, "weight"))
 
 
-def models(rng):
+def models(rng, channels, field):
     """The five networks by name. The dense ones have the hidden units that come nearest to what they are to have as much of."""
-    cnn = convolutional(rng)
-    per_unit = FIELD**2 + 10
-    made = {CONVOLUTIONAL: cnn, PARAMETERS: dense(rng, round((size(cnn) - 10) / (per_unit + 1))),
-            ARITHMETIC: dense(rng, round(arithmetic(cnn) / per_unit)), SCRAMBLED: convolutional(rng), FROZEN: convolutional(rng)}
+    cnn, pixels = convolutional(rng, channels, field), channels * field**2
+    per_unit = pixels + 10
+    made = {CONVOLUTIONAL: cnn, PARAMETERS: dense(rng, max(round((size(cnn) - 10) / (per_unit + 1)), 1), pixels),
+            ARITHMETIC: dense(rng, round(arithmetic(cnn, field) / per_unit), pixels),
+            SCRAMBLED: convolutional(rng, channels, field), FROZEN: convolutional(rng, channels, field)}
     for layer in made[FROZEN]:
         if isinstance(layer, tt.Conv2d):
             layer.requires_grad_(False)
@@ -87,7 +91,7 @@ def train(model, x, y, order, epochs, seed, tell):
         optimizer = tt.Adam([p for p in model.parameters() if p.requires_grad], lr=RATE)
     for epoch in range(epochs):
         fields = reordered(placed(x, *rng.integers(0, PLACES, (2, len(x)))), order)
-        for batch in np.array_split(rng.permutation(len(x)), len(x) // BATCH):
+        for batch in np.array_split(rng.permutation(len(x)), max(len(x) // BATCH, 1)):
             loss = tt.cross_entropy(model(tt.Tensor(fields[batch])), tt.Tensor(y[batch]))
             optimizer.zero_grad()
             loss.backward()
@@ -95,13 +99,15 @@ def train(model, x, y, order, epochs, seed, tell):
         tell(epoch + 1)
 
 
-def run(seed=0, *, epochs=EPOCHS, shuffled=False, progress=lambda done, total, text: None):
-    """shuffled: learn from labels in another order. -> Run"""
+def run(seed=0, *, epochs=EPOCHS, shuffled=False, data=None, progress=lambda done, total, text: None):
+    """shuffled: learn from labels in another order. data: a folder with other images. -> Run"""
     rng = np.random.default_rng(seed)
-    (x, y), test_set = datasets.digits()
+    (x, y), test_set = datasets.images(data, *DATA_IMAGES) if data else datasets.digits()
+    epochs = min(epochs, DATA_EPOCHS) if data else epochs
     y = rng.permutation(y) if shuffled else y
-    known, other = np.arange(FIELD**2), rng.permutation(FIELD**2)
-    made = models(rng)
+    channels, field = x.shape[1], x.shape[3] + PLACES - 1
+    known, other = np.arange(channels * field**2), rng.permutation(channels * field**2)
+    made = models(rng, channels, field)
     accuracy = {}
     for k, (name, model) in enumerate(made.items()):
         order = other if name == SCRAMBLED else known
@@ -118,9 +124,10 @@ def run(seed=0, *, epochs=EPOCHS, shuffled=False, progress=lambda done, total, t
         "lost when the pixels are in another order": cnn - mean[SCRAMBLED],
         "gained by learning the filters": cnn - mean[FROZEN],
         **{f"parameters, {name}": size(made[name]) for name in (CONVOLUTIONAL, PARAMETERS, ARITHMETIC)},
-        **{f"multiplications for an image, {name}": arithmetic(made[name]) for name in (CONVOLUTIONAL, PARAMETERS, ARITHMETIC)},
+        **{f"multiplications for an image, {name}": arithmetic(made[name], field) for name in (CONVOLUTIONAL, PARAMETERS, ARITHMETIC)},
     }
-    return Run(measured, {"accuracy": accuracy, "filters": made[CONVOLUTIONAL][0].weight.numpy()[:, 0]})
+    return Run(measured, {"accuracy": accuracy, "filters": made[CONVOLUTIONAL][0].weight.numpy()[:, 0],
+                          "new": f"{len(test_set[1])} {'images' if data else 'digits'}"})
 
 
 def draw(figure, run):
@@ -131,7 +138,7 @@ def draw(figure, run):
         left.plot(values, np.full(len(values), k) + np.linspace(-0.2, 0.2, len(values)), "o", markersize=3, alpha=0.6)
         left.text(values.mean(), k + 0.32, f"{values.mean():.1f}", ha="center", va="bottom", fontsize=7)
     left.set_yticks(range(len(names)), [n.replace(", ", ",\n") for n in reversed(names)])
-    left.set(xlim=(0, 102), ylim=(-0.5, len(names) - 0.2), xlabel="percent of 359 digits read; a dot for each of 25 places")
+    left.set(xlim=(0, 102), ylim=(-0.5, len(names) - 0.2), xlabel=f"percent of {run.shown['new']} read; a dot for each of 25 places")
     filters = run.shown["filters"]
     most = abs(filters).max()
     for k, image in enumerate(filters):

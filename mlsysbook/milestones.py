@@ -2,7 +2,8 @@
 
 A script in milestones/ defines GATES, run(seed, epochs=, shuffled=, progress=) -> Run and draw(figure, run), and ends with
 main(globals()). Run as a program it measures, prints, and ends with status 1 where a gate fails. It takes the framework as
-`import tinytorch as tt`, so that `tinytorch.use` decides whose code is run.
+`import tinytorch as tt`, so that `tinytorch.use` decides whose code is run. A script that also runs on a reader's own files defines
+DATA_GATES, and run takes data=, their folder: gates that were calibrated on the course's data say nothing about other data.
 """
 
 import argparse
@@ -126,30 +127,38 @@ def _main(script):
         raise CourseError(f"{plot}: there is no folder {plot.parent} to write the plot to")
     if options.skip and not options.mine:
         raise CourseError("--skip says which modules not to take from --mine FOLDER; without --mine all are the reference's")
-    if options.page and (options.mine or options.control or options.seed):
-        raise CourseError("a page shows the reference with seed 0: leave out --mine, --control and --seed")
+    if options.page and (options.mine or options.control or options.seed or options.data):
+        raise CourseError("a page shows the reference with seed 0: leave out --mine, --control, --seed and --data")
+    if options.data and "DATA_GATES" not in script:
+        raise CourseError(f"{path.stem} has data of its own; --data FOLDER is for milestones on images: mlp and cnn")
+    how, gates = ({"data": options.data}, script["DATA_GATES"]) if options.data else ({}, script["GATES"])
+    if options.data:                    # what cannot be read is told before anything is trained
+        from tinytorch import datasets
+
+        datasets.images(options.data, 1, 1)
     with tinytorch.use(options.mine, skip=options.skip) if options.mine else contextlib.nullcontext():
-        print(f"{title}, seed {options.seed}" + (f", {options.control}" if options.control else ""))
+        print(f"{title}, seed {options.seed}" + (f", {options.control}" if options.control else "")
+              + (f", images of {options.data}" if options.data else ""))
         started = time.monotonic()
         try:
             with _bar() as progress:
-                run = script["run"](options.seed, progress=progress, **CONTROLS.get(options.control, {}))
+                run = script["run"](options.seed, progress=progress, **how, **CONTROLS.get(options.control, {}))
         except Exception as error:      # the framework's, or the student's: both fail the milestone
             traceback.print_exc(limit=-3)
             print(f"failed: {type(error).__name__}: {error}")
             return 1
         seconds = time.monotonic() - started
-        print(*rows(script["GATES"], run), sep="\n")
+        print(*rows(gates, run), sep="\n")
         whose = tinytorch.provenance()
         used = type(whose)({name: place for name, place in whose.items() if f"tinytorch.{name}" in sys.modules})
         nothing = options.mine and not any(used.values())
         print(f"code   {used}" + ("; nothing of yours was run" if nothing else ""))
-        failed = [g for g in script["GATES"] if not g.holds(run.values[g.measure])]
+        failed = [g for g in gates if not g.holds(run.values[g.measure])]
         if plot is not None:
             draw(script["draw"], run, plot)
             print(f"plot   {plot}")
         if options.page:
-            _write_page(path.with_suffix(".md"), script["GATES"], run)
+            _write_page(path.with_suffix(".md"), gates, run)
         said = "; ".join(f"{g.measure} is {_number(run.values[g.measure])}, wants {g}" for g in failed)
         print(f"failed in {seconds:.1f} s: {said}" if failed else f"passed in {seconds:.1f} s")
         return 1 if failed else 0
@@ -161,6 +170,7 @@ def parser(name, title):
     made.add_argument("--mine", type=Path, metavar="FOLDER", help="run on the modules of the notebooks there")
     made.add_argument("--skip", action="append", default=[], metavar="MODULE", help="but take this module from the reference")
     made.add_argument("--control", choices=CONTROLS, help="a run that must fail")
+    made.add_argument("--data", type=Path, metavar="FOLDER", help="with files of MNIST or CIFAR-10 that you have, in place of the digits")
     made.add_argument("--plot", type=Path, metavar="FILE", help="write the plot, as .svg or .png")
     made.add_argument("--page", action="store_true", help="write the plot and the figures of the page")
     return made

@@ -1,5 +1,6 @@
 """mlsys milestone: train what history trained, on the reference or on one's own code."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,8 @@ def milestone(name: Annotated[str, typer.Argument(help="Milestone, such as xor o
                                                              "the reference. Repeatable.")] = None,
               seed: Annotated[int, typer.Option(min=0, help="Of data, starting values and order.")] = 0,
               control: Annotated[str, typer.Option(metavar="KIND", help="A run that must fail: untrained or shuffled (labels).")] = "",
+              data: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Train on the files of MNIST or CIFAR-10 that you have "
+                                                        "there, not on the shipped digits: mlp and cnn.", show_default=False)] = None,
               plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the plot, .svg or .png.", show_default=False)] = None,
               page: Annotated[bool, typer.Option("--page", help="Write the plot and the figures of the milestone's page.")] = False):
     """Run a milestone in a fresh process: what it measured, whose code it ran on, and whether it passed its gates.
@@ -38,7 +41,9 @@ def milestone(name: Annotated[str, typer.Argument(help="Milestone, such as xor o
     if folder and not mine:
         raise typer.BadParameter(f"got the folder {folder} without --mine, which runs a milestone on the notebooks there")
     command = [sys.executable, str(find(root, name).path), "--seed", str(seed)]
-    for option, value in (("--mine", (folder or ".") if mine else None), ("--control", control), ("--plot", plot)):
+    for option, value in (("--mine", (folder or ".") if mine else None), ("--control", control), ("--data", data),
+                          ("--plot", plot)):
         command += [option, str(value)] if value else []
     command += [word for module in skip or () for word in ("--skip", module)] + ["--page"] * page
-    raise typer.Exit(subprocess.run(command).returncode)
+    # the networks are small: more threads of NumPy's products would mostly wait for each other
+    raise typer.Exit(subprocess.run(command, env={"OPENBLAS_NUM_THREADS": "1"} | os.environ).returncode)

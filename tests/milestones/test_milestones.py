@@ -1,8 +1,10 @@
 """Milestones: they pass, they fail when they should, their pages tell the truth, and --mine runs the student's own code."""
 
+import gzip
 import hashlib
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -237,6 +239,56 @@ def test_the_page_of_a_run_is_written_between_its_marks(tmp_path, monkeypatch):
     assert "| a | 2 | at least 1 |" in text and "| b | 1,234 |  |" in text and "old" not in text and (tmp_path / "01_x.svg").is_file()
 
 
+# -- on files of one's own
+
+def textures(rng, n, shape):
+    """Images of ten textures in either sign, which no line separates, and noise -> bytes (n, *shape), labels."""
+    kinds = np.random.default_rng(7).choice([-1, 1], (10, *shape))
+    labels = rng.integers(0, 10, n)
+    images = 128 + 60 * kinds[labels] * rng.choice([-1, 1], (n, 1, 1, 1)) + rng.normal(0, 20, (n, *shape))
+    return images.clip(0, 255).astype(np.uint8), labels.astype(np.uint8)
+
+
+def idx(array):
+    return bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape) + array.tobytes()
+
+
+def files_of(kind, folder, rng):
+    """A small set in the format of MNIST or CIFAR-10: 400 images to learn from, 100 to be tested on."""
+    if kind == "mnist":
+        for part, n in (("train", 400), ("t10k", 100)):
+            images, labels = textures(rng, n, (1, 16, 16))
+            (folder / f"{part}-images-idx3-ubyte").write_bytes(idx(images[:, 0]))
+            (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels)))
+    else:
+        for name, n in (*((f"data_batch_{k}", 80) for k in range(1, 6)), ("test_batch", 100)):
+            images, labels = textures(rng, n, (3, 32, 32))
+            (folder / f"{name}.bin").write_bytes(np.concatenate([labels[:, None], images.reshape(n, -1)], axis=1).tobytes())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "kind"), [("mlp", "mnist"), ("cnn", "mnist"), ("mlp", "cifar10"), ("cnn", "cifar10")])
+def test_milestones_run_on_files_in_the_formats_of_mnist_and_cifar10(name, kind, tmp_path, rng):
+    files_of(kind, tmp_path, rng)
+    done = mlsys(name, "--data", tmp_path, "--plot", tmp_path / "x.png")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"images of {tmp_path}" in done.stdout and done.stdout.count("holds") == 1 and (tmp_path / "x.png").is_file()
+    channels, side = {"mnist": (1, 16), "cifar10": (3, 32)}[kind]
+    weights = {"mlp": 128 * channels * side**2 + 128 + 1290,
+               "cnn": 16 * (9 * channels + 1) + 32 * (16 * 9 + 1) + 10 * (32 * ((side + 4) // 4)**2 + 1)}
+    assert re.search(rf"parameters.* {weights[name]:,}$", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("name", "file", "said"), [("cnn", None, "has neither train-images-idx3-ubyte nor data_batch_1.bin"),
+                                                    ("mlp", "train-images-idx3-ubyte", "no IDX file; it starts with 00010203"),
+                                                    ("xor", None, "--data FOLDER is for milestones on images: mlp and cnn")])
+def test_files_that_cannot_be_used_are_status_2_and_a_line(name, file, said, tmp_path):
+    if file:
+        (tmp_path / file).write_bytes(bytes(range(99)))
+    done = mlsys(name, "--data", tmp_path)
+    assert done.returncode == 2 and done.stdout == "" and said in done.stderr and len(done.stderr.splitlines()) == 1
+
+
 # -- on the student's own code
 
 def handed_in(folder, modules, change=None):
@@ -251,12 +303,44 @@ def handed_in(folder, modules, change=None):
     return folder
 
 
+@pytest.fixture(scope="module")
+def all_mine(tmp_path_factory):
+    """The notebooks of a student who solved every module."""
+    return handed_in(tmp_path_factory.mktemp("mine"), MODULES)
+
+
 @pytest.mark.slow
-def test_a_student_who_has_built_it_all_passes_on_nothing_but_their_own(tmp_path):
-    done = mlsys("mlp", "--mine", handed_in(tmp_path, MODULES))
+def test_a_student_who_has_built_it_all_passes_on_nothing_but_their_own(all_mine):
+    done = mlsys("mlp", "--mine", all_mine)
     assert done.returncode == 0, done.stdout + done.stderr
     code = next(line for line in done.stdout.splitlines() if line.startswith("code"))
     assert code.startswith("code   yours: tensor, activations, layers, losses, data, autograd, optimizers") and "reference" not in code
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "own"), [("cnn", "convolutions"), ("mlperf", "convolutions, quantization, compression")])
+def test_later_milestones_pass_on_nothing_but_the_students_own(all_mine, name, own):
+    done = mlsys(name, "--mine", all_mine)
+    assert done.returncode == 0, done.stdout + done.stderr
+    code = next(line for line in done.stdout.splitlines() if line.startswith("code"))
+    assert code == f"code   yours: tensor, activations, layers, losses, autograd, optimizers, {own}"
+
+
+@pytest.mark.slow
+def test_a_students_transformer_learns_what_the_reference_learns(all_mine, tmp_path):
+    script = find(COURSE.root, "transformer").path.read_text()
+    short, found = re.subn(r"(?m)^((?:TASK_)?STEPS, .* =) \d+", r"\1 20", script)
+    assert found == 2
+    (tmp_path / "05_transformer.py").write_text(short)
+    said = {}
+    for whose in ([], ["--mine", all_mine]):
+        done = subprocess.run([sys.executable, tmp_path / "05_transformer.py", *whose], capture_output=True, text=True, timeout=120,
+                              env=os.environ | {"OPENBLAS_NUM_THREADS": "1"})
+        assert done.returncode == 1 and "failed in" in done.stdout.splitlines()[-1], done.stderr        # 20 steps are not enough
+        said[bool(whose)] = done.stdout
+    assert "code   yours: tensor, activations, layers, losses, autograd, optimizers, tokenization, embeddings, attention, transformers\n" in said[True]
+    bits = [float(re.search(r"bits per byte of new text +(\S+)", text)[1]) for text in said.values()]
+    assert bits[0] == pytest.approx(bits[1], rel=2e-3) and bits[0] < 4.5     # untrained, 4.7
 
 
 @pytest.mark.slow

@@ -83,6 +83,17 @@ def test_a_missing_file_is_named(tmp_path):
         datasets.mnist(tmp_path)
 
 
+def test_some_images_of_a_set_are_drawn_with_their_labels(folder, tmp_path):
+    (x, y), (test_x, test_y) = datasets.mnist(folder)
+    (some, labels), test = datasets.images(folder, 5, 50, seed=1)
+    places = [int(np.flatnonzero((x == image).all(axis=(1, 2, 3)))[0]) for image in some]
+    assert len(set(places)) == 5 and (labels == y[places]).all() and (test[0] == test_x).all() and (test[1] == test_y).all()
+    assert (datasets.images(folder, 5, 50, seed=1)[0][0] == some).all()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="empty has neither train-images-idx3-ubyte nor data_batch_1.bin"):
+        datasets.images(tmp_path / "empty", 5, 5)
+
+
 def test_cifar10(tmp_path, rng):
     records = rng.integers(0, 256, (12, 3073)).astype("u1")
     records[:, 0] %= 10
@@ -93,6 +104,8 @@ def test_cifar10(tmp_path, rng):
     assert x.shape == (10, 3, 32, 32) and test_x.shape == (2, 3, 32, 32)
     assert (y == records[:10, 0]).all() and (test_y == records[10:, 0]).all()
     assert round(float(x[4, 2, 31, 31]) * 255) == records[4, 3072] and round(float(x[4, 0, 0, 1]) * 255) == records[4, 2]
+    (x, y), (test_x, _) = datasets.images(tmp_path, 4, 99)
+    assert len(y) == 4 and len(test_x) == 2 and all(any((image == other).all() for other in datasets.cifar10(tmp_path)[0][0]) for image in x)
     (tmp_path / "test_batch.bin").write_bytes(b"\0" * 100)
     with pytest.raises(ValueError, match="test_batch.bin: 100 bytes are no whole number of records of 3073"):
         datasets.cifar10(tmp_path)

@@ -3,6 +3,7 @@
     train, test = digits()      1,797 handwritten digits of 8 x 8 pixels
     play = text("macbeth")      four tragedies: hamlet, othello, lear, macbeth
     train, test = mnist(folder), cifar10(folder)    files that you have downloaded: formats as their authors publish them
+    train, test = images(folder, 3000, 500)         whichever of the two the folder holds, and so many of each half
 
 Images are float32 from 0 to 1, shape (N, C, H, W), labels int64 (N,). Where each set comes from, and its licence, stands in the
 *.source.txt files beside this one.
@@ -66,6 +67,20 @@ def cifar10(folder):
     return tuple(map(np.concatenate, zip(*batches[:5], strict=True))), batches[5]
 
 
+def images(folder, train, test, seed=0):
+    """So many images of each half of the set in a folder, MNIST's files or CIFAR-10's, drawn by seed -> train, test as in digits().
+
+    Sets that have fewer are taken whole. Raises FileNotFoundError where neither is there, and as mnist and cifar10.
+    """
+    first = {"train-images-idx3-ubyte": mnist, "data_batch_1.bin": cifar10}
+    read = next((reader for name, reader in first.items() if present(folder, name)), None)
+    if read is None:
+        raise FileNotFoundError(f"{folder} has neither {' nor '.join(first)}; give the folder with MNIST's four files or CIFAR-10's six")
+    rng = np.random.default_rng(seed)
+    return tuple((x[chosen], y[chosen]) for (x, y), most in zip(read(folder), (train, test), strict=True)
+                 for chosen in [np.sort(rng.permutation(len(x))[:most])])
+
+
 def read_idx(path):
     """An array from a file in the IDX format of MNIST: a magic number, the lengths of the axes, the numbers, big-endian.
 
@@ -85,7 +100,12 @@ def read_idx(path):
 
 def find(folder, name):
     """The path of a file in a folder, gzipped or not."""
-    for path in (Path(folder) / name, Path(folder) / f"{name}.gz", Path(folder) / name.replace("-idx", ".idx", 1)):
-        if path.is_file():
-            return path
+    for path in present(folder, name):
+        return path
     raise FileNotFoundError(f"{Path(folder) / name} is missing; download the set from its authors and give the folder that holds it")
+
+
+def present(folder, name):
+    """The paths at which a file is in a folder: as it is, gzipped, and as its authors' servers once spelt it."""
+    spelt = (name, f"{name}.gz", name.replace("-idx", ".idx", 1))
+    return [Path(folder) / each for each in dict.fromkeys(spelt) if (Path(folder) / each).is_file()]
