@@ -22,7 +22,7 @@ from pathlib import Path
 
 import yaml
 
-from .. import atomic
+from .. import atomic, newsletter
 from ..companion import build as companion
 from ..errors import CourseError
 from . import _CHAPTER
@@ -65,7 +65,8 @@ def build(course, *, student=False, out=None, work=None, languages=(), progress=
     check_imports(source)
     libraries = fingerprint(course.root)
     addresses = [os.environ.get(name, "") for name in ENVIRONMENT]
-    inputs = _hash(course.root, [*_files(source), *_catalogue(course.root), *companion.inputs(course.root)],
+    inputs = _hash(course.root, [*_files(source), *_catalogue(course.root), *companion.inputs(course.root),
+                                *newsletter.inputs(course.root)],
                    json.dumps([variant, libraries, _versions(), addresses]))
     other = {name: _hash(course.root, [*_files(source / "locale" / name)], inputs) for name in languages}
     whole = _hash(course.root, [], json.dumps([inputs, other])) if other else inputs
@@ -77,6 +78,7 @@ def build(course, *, student=False, out=None, work=None, languages=(), progress=
             prepared = companion.prepare(course)
             sphinx(source, work, variant, "html", made, libraries, progress)
             companion.write(course, made, prepared, progress, work)
+            _feed(course.root, made)
             (made / STAMP).write_text(inputs + "\n")
         builds = {}
         for name, stamp in other.items():
@@ -88,6 +90,12 @@ def build(course, *, student=False, out=None, work=None, languages=(), progress=
         progress("putting the site in its place")
         place(made, site, whole, lambda html: _assemble(course.root, html, builds))
     return Built(site, True)
+
+
+def _feed(root, html):
+    """The feed of the newsletter beside its pages."""
+    if (html / "newsletter").is_dir():
+        (html / "newsletter" / "feed.xml").write_bytes(newsletter.feed(root))
 
 
 def _translated(course, work, variant, language, target, libraries, progress):

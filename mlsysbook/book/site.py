@@ -29,6 +29,8 @@ def toc(course):
         lines += [f"      - file: {c.file}", f'        title: "{int(c.number[3:])} {c.title}"']
     there = [name for name in REFERENCE if (course.root / "book" / f"{name}.md").is_file()]
     lines += ["  - caption: Reference", "    chapters:", *(f"      - file: {name}" for name in there)]
+    if issues := sorted((course.root / "book" / "newsletter").glob("[0-9]*.md"), reverse=True):
+        lines += ["      - file: newsletter/index", "        sections:", *(f"          - file: newsletter/{p.stem}" for p in issues)]
     return "\n".join(lines) + "\n"
 
 

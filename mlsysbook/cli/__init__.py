@@ -14,7 +14,24 @@ app = typer.Typer(name="mlsys", no_args_is_help=True, add_completion=False, rich
 
 def main():
     """Entry point: one line and exit status 2 for an error a person can act on, 130 for Ctrl-C."""
-    from . import ask, book, build, chapters, check, class_, companion, demo, hub, milestone, olympics, slides, student, teach, translate  # noqa: F401  (each registers its commands)
+    from . import (  # noqa: F401  (each registers its commands)
+        ask,
+        book,
+        build,
+        chapters,
+        check,
+        class_,
+        companion,
+        demo,
+        hub,
+        milestone,
+        newsletter,
+        olympics,
+        slides,
+        student,
+        teach,
+        translate,
+    )
 
     console = Console(stderr=True)
     try:

@@ -15,7 +15,7 @@ import nbformat
 from docutils import nodes
 from sphinx.errors import ExtensionError
 
-from . import companion, contents, downloads, student, translated
+from . import companion, contents, downloads, letters, student, translated
 
 BOOK = Path(__file__).resolve().parents[2]
 MATHJAX = BOOK / "_vendor" / "node_modules" / "mathjax"
@@ -27,6 +27,7 @@ def setup(app):
         app.add_config_value(name, default, "html", [str])
     contents.setup(app)
     companion.setup(app)
+    letters.setup(app)
     translated.setup(app)
     app.add_config_value("mlsys_fingerprint", "", "env", [str])     # of the libraries that cells compute with
     app.connect("config-inited", leave_out_thebe)
