@@ -16,8 +16,9 @@ from ..errors import CourseError
 
 # k1 and b are the usual ones. floor: a passage counts as no shorter than this share of the mean, or a line of the glossary would win
 # against the section that explains. other: weight of a word that only another name brings in. threshold: evidence that an answer
-# needs, the best score times the largest share of the question's information that one passage covers; tests/companion/calibration.yml.
-PARAMETERS = {"k1": 1.2, "b": 0.75, "floor": 0.6, "other": 0.5, "threshold": 5.0, "answers": 3}
+# needs, the best score times the largest share of the question's information that one passage covers; set by
+# tests/companion/calibration.yml. share: what a further passage must have of the evidence of the first.
+PARAMETERS = {"k1": 1.2, "b": 0.75, "floor": 0.6, "other": 0.5, "threshold": 5.0, "answers": 3, "share": 0.35}
 STOPWORDS = set("""
 a about above across actually after again against ago all almost along already also although always am among an and another any
 anybody anyone anything anyway anywhere are around as ask asked at away back be became because become becomes been before behind
@@ -37,7 +38,7 @@ used useful uses using usually various ve very via want wants was way ways we we
 wherever whether which while who whoever whole whom whose why will wish with within without wonder work works would wrong yes yet
 you your yours yourself
 """.split())
-BRIEF = 20                                      # words of an extract, where the passage has them
+BRIEF = 40                                      # words of an extract, where the passage has them
 _WORD = re.compile(r"[^\W_]+")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
 
@@ -214,8 +215,10 @@ class Book:
     def ask(self, question):
         """Answer a question -> Reply, with one passage a section."""
         ranked = self.rank(question)
-        first = {self.sections[i]: (s, c, i) for s, c, i in reversed(ranked)}       # the best of each section
-        best, ranked = sorted(first.values(), key=lambda f: (-f[0], f[2]))[:self.parameters["answers"]], ranked[:self.parameters["answers"]]
+        least = self.parameters["share"] * ranked[0][0] * ranked[0][1] if ranked else 0.0
+        first = {self.sections[i]: (s, c, i) for s, c, i in reversed(ranked) if s * c >= least}       # the best of each section
+        best = sorted(first.values(), key=lambda f: (-f[0], f[2]))[:self.parameters["answers"]]
+        ranked = ranked[:self.parameters["answers"]]
         query = self.query(question)
         coverage = max((c for _, c, _ in ranked), default=0.0)
         evidence = coverage * max((s for s, _, _ in ranked), default=0.0)

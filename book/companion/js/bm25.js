@@ -10,13 +10,13 @@ import { stemmer } from "../../_vendor/node_modules/stemmer/index.js";
  * @typedef {{id: string, term: string, meaning: string, page: string}} Term
  * @typedef {{version: number, language: string, chapters: Record<string, {number: string, title: string}>, passages: Passage[], terms: Term[],
  *   asked: Record<string, string[]>, names: string[][], stopwords: string[],
- *   parameters: {k1: number, b: number, floor: number, other: number, threshold: number, answers: number}}} Index
+ *   parameters: {k1: number, b: number, floor: number, other: number, threshold: number, answers: number, share: number}}} Index
  * @typedef {{score: number, coverage: number, i: number}} Found
  * @typedef {{id: string, page: string, anchor: string, chapter: string, heading: string, text: string, whole: string, score: number, coverage: number}} Answer
  * @typedef {{question: string, answered: boolean, answers: Answer[], evidence: number, coverage: number, unknown: string[]}} Reply
  */
 
-const BRIEF = 20;          // words of an extract, where the passage has them
+const BRIEF = 40;          // words of an extract, where the passage has them
 const WORD = /[\p{L}\p{N}]+/gu;
 const CJK = /[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+/g;
 const SENTENCE = /(?:(?<=[.!?])|(?<=[.!?][”’»")\]]))\s+(?=[“‘«"([]?[^\sa-z])|(?<=[。！？])(?=\S)/;
@@ -162,10 +162,10 @@ export class Book {
     return found.sort((a, b) => b.score - a.score || a.i - b.i);
   }
 
-  /** The best passage of each section, the best sections first. @param {Found[]} ranked @param {number} most */
+  /** The best passage of each section, the best sections first, as long as they have their share of evidence. @param {Found[]} ranked @param {number} most */
   spread(ranked, most) {
-    const seen = new Set();
-    return ranked.filter((f) => !seen.has(this.sections[f.i]) && seen.add(this.sections[f.i])).slice(0, most);
+    const seen = new Set(), least = ranked.length ? this.parameters.share * ranked[0].score * ranked[0].coverage : 0;
+    return ranked.filter((f) => f.score * f.coverage >= least && !seen.has(this.sections[f.i]) && seen.add(this.sections[f.i])).slice(0, most);
   }
 
   /** @param {string} question @returns {Reply} */
