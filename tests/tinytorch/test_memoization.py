@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import multiprocessing
 import time
 from collections import Counter
 
@@ -18,6 +19,7 @@ from tinytorch.memoization import (
     PagedCache,
     PagePool,
     PrefixIndex,
+    TensorParallel,
     acceptance,
     cache_bytes,
     caches_for,
@@ -33,8 +35,10 @@ from tinytorch.memoization import (
     speculate,
     speculative_speedup,
     start,
+    tensor_shard,
     verify,
 )
+from tinytorch.training import run_ranks
 
 KINDS = {"gpt2": {}, "llama": {"positions": "rotary", "norm": "rms", "activation": "swiglu", "bias": False, "kv_heads": 2},
          "waves": {"positions": "sinusoidal", "tied": False, "kv_heads": 1}}
@@ -519,3 +523,44 @@ def test_two_degrees_of_freedom_have_an_exponential_tail():
     for a in (0, 10, 20, 30):
         counts = np.array([100 + a, 100 - a, 100])
         assert chi_square_tail(counts, [1 / 3] * 3) == pytest.approx(math.exp(-(2 * a * a / 100) / 2), rel=0.05, abs=2e-3)
+
+
+# -- over processes
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork processes")
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_a_model_that_is_cut_over_processes_writes_the_same_text_and_each_has_its_part_of_the_cache(world):
+    options = {"positions": "rotary", "kv_heads": 4, "activation": "relu"}
+    ids, model = np.random.default_rng(0).integers(0, 11, (2, 7)), small(**options)
+
+    def work(ring):
+        part = TensorParallel(small(**options), ring)
+        text = generate_cached(part, ids, 9, rng=np.random.default_rng(1)).numpy()
+        with evaluating(part):
+            caches = caches_for(part)
+            moved = ring.moved
+            logits = part(Tensor(text), caches=caches).numpy()
+        return text, logits, sum(cache.nbytes for cache in caches), ring.moved - moved
+
+    text = generate_cached(model, ids, 9, rng=np.random.default_rng(1)).numpy()
+    with no_grad():
+        logits = model(Tensor(text)).numpy()
+    ranks = run_ranks(world, 4 * text.size * 16, work)
+    for theirs, found, held, moved in ranks:
+        assert (theirs == text).all() and found.tobytes() == ranks[0][1].tobytes()
+        assert np.abs(found - logits).max() < 1e-5
+        assert held == cache_bytes(2, 4 // world, 4, 16, batch=2)
+        assert moved == 2 * 2 * 2 * (world - 1) * text.size * 16 * 4 // world    # two sums a block, round and back
+
+
+def test_what_cannot_be_cut_is_refused_with_its_numbers():
+    class Alone:
+        rank, world = 0, 3
+
+    with pytest.raises(ValueError, match="4 heads cannot be cut into 3 equal parts"):
+        TensorParallel(small(), Alone)
+    with pytest.raises(ValueError, match="no gate"):
+        TensorParallel(small("llama"), Alone)
+    whole = {f"{name}.{kind}": np.zeros((24, 8)[:2 - (kind == "bias")]) for name in ("qkv", "out", "up", "down") for kind in ("weight", "bias")}
+    with pytest.raises(ValueError, match="24 hidden units cannot be cut into 5"):
+        tensor_shard(whole, 10, 5, 0, 5)
