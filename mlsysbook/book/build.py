@@ -25,6 +25,7 @@ import yaml
 from .. import atomic, newsletter
 from ..companion import build as companion
 from ..errors import CourseError
+from ..teach import rubrics
 from . import _CHAPTER
 
 COMPUTE = {"mlsysim": "sim/mlsysim", "tinytorch": "tinytorch"}
@@ -33,6 +34,7 @@ OTHERS = {"IPython", "matplotlib", "numpy"}
 EPOCH = "1767225600"                        # the date of all that is built: 2026-01-01
 STAMP = ".mlsys-book"                       # in a site: what it was made of
 SKIPPED = {"_build", "__pycache__", "locale", "node_modules"}
+_HELD = set()                               # work folders that this process has locked: waiting for oneself has no end
 ENVIRONMENT = ("MLSYS_BOOK_HUB", "MLSYS_BOOK_REPOSITORY", "MLSYS_BOOK_BRANCH")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _MESSAGE = re.compile(r"^(?:(?P<file>/[^:\n]+?)(?::(?P<line>\d*))?: )?(?P<kind>WARNING|ERROR|CRITICAL|SEVERE): (?P<text>.*)$")
@@ -67,7 +69,7 @@ def build(course, *, student=False, out=None, work=None, languages=(), progress=
     addresses = [os.environ.get(name, "") for name in ENVIRONMENT]
     inputs = _hash(course.root, [*_files(source), *_catalogue(course.root), *companion.inputs(course.root),
                                 *newsletter.inputs(course.root)],
-                   json.dumps([variant, libraries, _versions(), addresses]))
+                   json.dumps([variant, libraries, _versions(), addresses, rubrics.texts(course.root)]))
     other = {name: _hash(course.root, [*_files(source / "locale" / name)], inputs) for name in languages}
     whole = _hash(course.root, [], json.dumps([inputs, other])) if other else inputs
     if _stamp(site) == whole:
@@ -274,7 +276,8 @@ def _versions():
 
 def _catalogue(root):
     """What any page may show something of, and what shows it."""
-    return [root / "course.yml", root / "mlsysbook/catalogue.py", *sorted((root / "mlsysbook/book").glob("*.py"))]
+    return [root / "course.yml", root / "mlsysbook/catalogue.py", *sorted((root / "mlsysbook/book").glob("*.py")),
+            *sorted((root / "mlsysbook/teach").glob("*.[py]*")), root / "mlsysbook/labs/decision.py"]
 
 
 def _files(folder):
@@ -307,12 +310,19 @@ def _cache(work, libraries):
 
 @contextmanager
 def _alone(work, progress):
-    """One build at a time in a work folder."""
+    """One build at a time in a work folder. A build that asks for the outputs of a chapter is inside already."""
     work.mkdir(parents=True, exist_ok=True)
+    if work in _HELD:
+        yield
+        return
     with open(work / "lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             progress("waiting for another build of the book")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        _HELD.add(work)
+        try:
+            yield
+        finally:
+            _HELD.discard(work)

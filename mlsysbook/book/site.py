@@ -13,6 +13,8 @@ from html import escape
 from ..errors import CatalogueError
 
 PATHS = ("student", "self_learner", "instructor", "contributor")
+INSTRUCTORS = ("index", "from_zero", "syllabi", "assessment", "pedagogy", "rubrics", "ta_handbook", "customisation", "accessibility",
+               "ai_use")
 REFERENCE = ("map", "companion/index", "glossary")
 _COLUMN, _ROW, _BOX = 172, 76, (156, 40)       # of the graph: a column, a row, a chapter; pixels
 
@@ -27,6 +29,7 @@ def toc(course):
             last = c.volume, c.part
             lines += [f'  - caption: "Volume {"I" * c.volume}: {c.part}"', "    chapters:"]
         lines += [f"      - file: {c.file}", f'        title: "{int(c.number[3:])} {c.title}"']
+    lines += ["  - caption: Teaching", "    chapters:", *(f"      - file: instructors/{p}" for p in INSTRUCTORS)]
     there = [name for name in REFERENCE if (course.root / "book" / f"{name}.md").is_file()]
     lines += ["  - caption: Reference", "    chapters:", *(f"      - file: {name}" for name in there)]
     if issues := sorted((course.root / "book" / "newsletter").glob("[0-9]*.md"), reverse=True):

@@ -41,6 +41,11 @@ def schemes(course):
     return [s for a in course.assignments if a.author_source.is_file() for s in read(a.author_source, a.name)]
 
 
+def texts(root):
+    """All schemes below a course's folder, as texts: a page that shows them is out of date when these have changed."""
+    return [repr(s) for path in sorted((root / "modules").glob("*/*/*.py")) for s in read(path, path.stem)]
+
+
 def find(course, where, name=None):
     """The schemes of an assignment, or the one called `name`."""
     found = [s for s in read(course.find(where).author_source, course.find(where).name) if name in (None, s.name)]
@@ -102,11 +107,11 @@ def challenges():
     """Design challenges of StaffML with the numbers of one variant -> [Scheme] of 1 point, whose criteria are shares."""
     from staffml.parts import Design
     from staffml.pools import draws, variant
-    from staffml.session import every
+    from staffml.template import load, names
     from staffml.worked import worked
 
     found = []
-    for t in every():
+    for t in map(load, names()):
         if any(isinstance(part, Design) for part in t.parts):
             i = draws(t.name)["draws"][0]
             told = worked(t, i, variant(t, i))
@@ -142,6 +147,20 @@ def markdown(scheme, level=3):
         lines += [scheme.before, ""]
     lines += [*(f"- **{unit(p)}** {text}" for p, text in scheme.criteria), "", scheme.after, ""]
     return "\n".join(lines)
+
+
+def fold(scheme):
+    """A scheme behind its name, for a page with many of them."""
+    head, _, rest = markdown(scheme).partition("\n")
+    return f":::{{dropdown}} {head.lstrip('# ')}\n{rest.strip()}\n:::\n"
+
+
+def weights_markdown(course):
+    """What the plans propose, a column a term."""
+    weights = course.schedule["weights"]
+    parts = dict.fromkeys(part for shares in weights.values() for part in shares)
+    rows = [f"| {part} | {' | '.join(str(shares.get(part, '')) for shares in weights.values())} |" for part in parts]
+    return "\n".join([f"| per cent | {' | '.join(name.capitalize() for name in weights)} |", f"|---|{'---|' * len(weights)}", *rows]) + "\n"
 
 
 def decision_markdown():

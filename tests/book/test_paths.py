@@ -1,4 +1,4 @@
-"""Every command on the landing page and on the four paths is run as it stands, in order, in an empty folder.
+"""Every command on the landing page, on the four paths and on "from zero" is run as it stands, in order, in an empty folder.
 
 What serves until Ctrl-C, waits for answers, or builds this very environment is run in a form that ends: STANDS_FOR.
 """
@@ -17,7 +17,7 @@ from mlsysbook import catalogue
 ROOT = Path(__file__).parents[2]
 BOOK = ROOT / "book"
 BIN = Path(sys.executable).parent
-PAGES = ("index", "paths/student", "paths/self_learner", "paths/instructor", "paths/contributor")
+PAGES = ("index", "paths/student", "paths/self_learner", "paths/instructor", "paths/contributor", "instructors/from_zero")
 STANDS_FOR = {
     r"make ([a-z-]+)": rf"make -n -C {ROOT} \1 >/dev/null",
     r"\. \.venv/bin/activate": "true",

@@ -15,7 +15,7 @@ import nbformat
 from docutils import nodes
 from sphinx.errors import ExtensionError
 
-from . import companion, contents, downloads, letters, student, translated
+from . import companion, contents, downloads, letters, student, teaching, translated
 
 BOOK = Path(__file__).resolve().parents[2]
 MATHJAX = BOOK / "_vendor" / "node_modules" / "mathjax"
@@ -26,6 +26,7 @@ def setup(app):
     for name, default in (("mlsys_hub", ""), ("mlsys_repository", ""), ("mlsys_branch", "main")):
         app.add_config_value(name, default, "html", [str])
     contents.setup(app)
+    teaching.setup(app)
     companion.setup(app)
     letters.setup(app)
     translated.setup(app)
