@@ -15,11 +15,12 @@ from ..box import cgroup, command, seccomp
 from ..box.channel import Channel, Closed
 from ..box.limits import MIB, Limits
 from ..box.outputs import line
-from ..box.session import _descendants
+from ..box.session import _descendants, usage
 from .inside import HEAD
 
 LIMITS = Limits(cpu_seconds=120, memory=1024 * MIB, processes=16, disk_bytes=64 * MIB)
 _FLAGS = 20
+_TICK = 0.2                             # seconds between looks at /proc where no control group counts for us
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -105,13 +106,23 @@ class Box:
         view = memoryview(data)
         while at < n:
             left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self.data], [], [], left)[0]:
+            if left <= 0:
                 raise TimeoutError
+            if not select.select([self.data], [], [], min(left, _TICK))[0]:
+                self._within()
+                continue
             got = self.data.recv_into(view[at:])
             if not got:
                 raise self._gone("it ended")
             at += got
         return data
+
+    def _within(self):
+        """Look at memory and processes where no control group limits them. Raises Fault."""
+        if self.group is None:
+            used, count = usage(self.process.pid, self.limits.memory)
+            if used > self.limits.memory or count > self.limits.processes + 4:
+                raise Fault("memory", f"it used {used // MIB} MiB of memory in {count} processes, more than it may")
 
     def _gone(self, why):
         if self.group is not None and self.group.memory_killed():
@@ -140,7 +151,7 @@ class Box:
         """Processes in the box, as this side numbers them."""
         if self.process.poll() is not None:
             return []
-        return self.group.members() if self.group is not None else sorted(_descendants(self.process.pid)[0])
+        return self.group.members() if self.group is not None else _below(self.process.pid)
 
     def freeze(self):
         """Stop every process of the box. Twice, since one may have been born while they were stopped."""
@@ -189,3 +200,18 @@ class Box:
                 time.sleep(0.02)
         if self.private is not None:
             shutil.rmtree(self.private, ignore_errors=True)
+
+
+def _below(root):
+    """A process and all below it, from what /proc says of children, or from all of /proc where it does not say."""
+    found, left = [], [root]
+    if not Path(f"/proc/{root}/task/{root}/children").exists():
+        return sorted(_descendants(root)[0])
+    while left:
+        pid = left.pop()
+        found.append(pid)
+        with contextlib.suppress(OSError):
+            for task in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{task}/children") as f:
+                    left += map(int, f.read().split())
+    return found

@@ -27,6 +27,7 @@ import numpy as np
 
 from .. import atomic
 from ..box import library
+from ..box.outputs import line as printable
 from ..errors import CourseError
 from . import measure, package, scoring, task
 from .boxed import Fault
@@ -173,7 +174,7 @@ def submit(event, folder, *, now=None):
     Raises CourseError: unreadable files, or a team's name that others have handed in under.
     """
     found = package.files(folder)
-    note, team, members, track = "", Path(folder).resolve().name[:40], (), None
+    note, team, members, track = "", printable(Path(folder).resolve().name)[:40], (), None
     try:
         said = package.manifest(found)
         team, members, track = said.team, said.members, said.track

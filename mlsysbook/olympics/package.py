@@ -86,6 +86,8 @@ def files(folder):
             inside = path.relative_to(folder).as_posix()
             if name.startswith(".") or name.endswith(".pyc"):
                 continue
+            if not inside.isprintable():
+                raise PackageError(f"{inside!r}: wants names of files that can be printed")
             info = path.lstat()
             if not stat.S_ISREG(info.st_mode):
                 raise PackageError(f"{inside}: wants regular files, no links or pipes; copy what it points to")

@@ -31,7 +31,7 @@ def test_from_nothing_to_a_page(tmp_path):
     (("run", "nowhere"), "nowhere is no event (event.toml is missing)"),
     (("check", "nowhere"), "there is no such folder"),
     (("open", "e", "--due", "tomorrow"), "--due 'tomorrow' is no time"),
-    (("--simulate", "3"), "3"),
+    (("--simulate", "3"), "greater than or equal to 8"),
 ])
 def test_a_mistake_gets_one_line_and_leaves_nothing(tmp_path, words, said):
     done = mlsys(*words, cwd=tmp_path)

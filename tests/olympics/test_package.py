@@ -139,3 +139,23 @@ def test_stored_arrays_are_never_unpickled_or_unpacked_beyond_measure(tmp_path):
     good = io.BytesIO()
     np.savez(good, w=np.ones((2, 2), "int8"))
     assert arrays.read_npz(good.getvalue())["w"].shape == (2, 2)
+
+
+def test_what_is_written_of_a_hostile_entry_can_be_read(entry, tmp_path):
+    """A folder's and a file's name may hold anything; the page of what is refused or disqualified holds none of it as markup."""
+    from mlsysbook.olympics import event as events
+    from mlsysbook.olympics import page, simulate
+
+    (entry / "bad\udcff.py").touch()
+    with pytest.raises(package.PackageError, match="can be printed"):
+        package.read(entry)
+    (entry / "bad\udcff.py").unlink()
+    edit(entry, 'track = "tiny"', 'track = "<script>alert(1)</script>"')
+    hostile = tmp_path / "<img src=x onerror=alert(1)>\x1b[2J"
+    entry.rename(hostile)
+    event = events.create(tmp_path / "event", "<b>games</b>", simulate.DUE)
+    name, note = events.submit(event, hostile, now=simulate.DUE)
+    assert "unknown track" in note
+    assert events.run(event) == 1 and event.find(name).kind == "package"
+    text = page.write(event).read_text() + (event.folder / "page" / "entries" / f"{name}.html").read_text()
+    assert "<script>alert" not in text and "<img" not in text and "<b>games" not in text and "\x1b" not in text
