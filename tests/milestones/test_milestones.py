@@ -327,20 +327,17 @@ def test_later_milestones_pass_on_nothing_but_the_students_own(all_mine, name, o
 
 
 @pytest.mark.slow
-def test_a_students_transformer_learns_what_the_reference_learns(all_mine, tmp_path):
-    script = find(COURSE.root, "transformer").path.read_text()
-    short, found = re.subn(r"(?m)^((?:TASK_)?STEPS, .* =) \d+", r"\1 20", script)
+def test_a_students_transformer_learns(all_mine, tmp_path):
+    """A few steps: all of them take minutes without kernels."""
+    script, found = re.subn(r"(?m)^((?:TASK_)?STEPS, .* =) \d+", r"\1 20", find(COURSE.root, "transformer").path.read_text())
     assert found == 2
-    (tmp_path / "05_transformer.py").write_text(short)
-    said = {}
-    for whose in ([], ["--mine", all_mine]):
-        done = subprocess.run([sys.executable, tmp_path / "05_transformer.py", *whose], capture_output=True, text=True, timeout=120,
-                              env=os.environ | {"OPENBLAS_NUM_THREADS": "1"})
-        assert done.returncode == 1 and "failed in" in done.stdout.splitlines()[-1], done.stderr        # 20 steps are not enough
-        said[bool(whose)] = done.stdout
-    assert "code   yours: tensor, activations, layers, losses, autograd, optimizers, tokenization, embeddings, attention, transformers\n" in said[True]
-    bits = [float(re.search(r"bits per byte of new text +(\S+)", text)[1]) for text in said.values()]
-    assert bits[0] == pytest.approx(bits[1], rel=2e-3) and bits[0] < 4.5     # untrained, 4.7
+    (tmp_path / "05_transformer.py").write_text(script)
+    done = subprocess.run([sys.executable, tmp_path / "05_transformer.py", "--mine", all_mine], capture_output=True, text=True, timeout=120,
+                          env=os.environ | {"OPENBLAS_NUM_THREADS": "1"})
+    assert done.returncode == 1 and "failed in" in done.stdout.splitlines()[-1], done.stderr        # by its gates, and not by an error
+    own = "tensor, activations, layers, losses, autograd, optimizers, tokenization, embeddings, attention, transformers"
+    assert f"code   yours: {own}\n" in done.stdout
+    assert float(re.search(r"bits per byte of new text +(\S+)", done.stdout)[1]) < 4.5                # untrained, 4.7
 
 
 @pytest.mark.slow
