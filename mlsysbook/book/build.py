@@ -33,7 +33,7 @@ CHAPTERS = [f"mlsysbook/book/{name}.py" for name in ("__init__", *sorted(set(_CH
 OTHERS = {"IPython", "matplotlib", "numpy"}
 EPOCH = "1767225600"                        # the date of all that is built: 2026-01-01
 STAMP = ".mlsys-book"                       # in a site: what it was made of
-SKIPPED = {"_build", "__pycache__", "locale", "node_modules"}
+SKIPPED = {"_build", "__pycache__", "locale", "node_modules", "slides"}
 _HELD = set()                               # work folders that this process has locked: waiting for oneself has no end
 ENVIRONMENT = ("MLSYS_BOOK_HUB", "MLSYS_BOOK_REPOSITORY", "MLSYS_BOOK_BRANCH")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -79,7 +79,7 @@ def build(course, *, student=False, out=None, work=None, languages=(), progress=
         if _stamp(made) != inputs:
             prepared = companion.prepare(course)
             sphinx(source, work, variant, "html", made, libraries, progress)
-            companion.write(course, made, prepared, progress, work)
+            companion.write(course, made, prepared, progress)
             _feed(course.root, made)
             (made / STAMP).write_text(inputs + "\n")
         builds = {}

@@ -4,6 +4,7 @@ Data are scripts that hand one JSON value to the page, so that they load from a 
 security policy that allows nothing but the site's own files.
 """
 
+import ast
 import json
 import os
 import re
@@ -72,9 +73,18 @@ def prepare(course):
     return loaded
 
 
-def write(course, site, loaded, progress=lambda text: None, work=None):
-    """Write the data of all chapters, loaded before, into a finished site. Raises ContentError or BookError with every fault."""
-    from ..book.outputs import outputs
+def glued(site, file):
+    """{name: text} of the numbers that the cells of a page handed over when this site was built."""
+    path = Path(site).parent / "jupyter_execute" / f"{file}.glue.json"
+    try:
+        data = {name: output["data"] for name, output in json.loads(path.read_text(encoding="utf-8")).items()}
+    except FileNotFoundError:
+        raise ContentError(f"book/{file}.md:1: has questions, and no cell that computes a number") from None
+    return {name: ast.literal_eval("".join(found["text/plain"])) for name, found in data.items() if "text/html" not in found}
+
+
+def write(course, site, loaded, progress=lambda text: None):
+    """Write the data of all chapters, loaded before, into the site that Sphinx just built. Raises ContentError with every fault."""
     from . import passages
 
     if not (course.root / "book" / "companion").is_dir():
@@ -83,7 +93,7 @@ def write(course, site, loaded, progress=lambda text: None, work=None):
     folder, wrong = Path(site) / FOLDER, []
     for number, found in loaded.items():
         try:
-            made = content.rendered(found, outputs(course, number, work).numbers)
+            made = content.rendered(found, glued(site, found.chapter.file))
         except ContentError as error:
             wrong.append(str(error))
             continue

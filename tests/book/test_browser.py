@@ -12,9 +12,9 @@ import pytest
 from playwright import sync_api as playwright
 
 from mlsysbook.book.serve import background
+from tests.browsing import FLAGS, watched
 
 SHOTS = Path(__file__).parents[2] / "build" / "artefacts" / "book"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 CHAPTER = "vol1/13_model_serving.html"
 TERM = "Little's law"
 
@@ -37,30 +37,8 @@ def address(site):
 @pytest.fixture
 def open_page(browser):
     """open_page(address, **context) -> a page whose faults fail the test in the end."""
-    contexts, faults = [], []
-
-    def open_(at, **options):
-        context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce"} | options))
-        contexts.append(context)
-        context.set_default_timeout(20_000)
-
-        def gate(route):
-            local = re.match(r"(http://127\.0\.0\.1:\d+/|data:|blob:)", route.request.url)
-            faults.extend([] if local else [f"asked for {route.request.url}"])
-            route.continue_() if local else route.abort()
-
-        context.route("**/*", gate)
-        page = context.new_page()
-        page.on("console", lambda m: faults.append(f"console: {m.text}") if m.type in ("error", "warning") else None)
-        page.on("pageerror", lambda e: faults.append(f"script: {e}"))
-        page.on("response", lambda r: faults.append(f"{r.status} {r.url}") if r.status >= 400 else None)
-        page.goto(at)
-        return page
-
-    yield open_
-    for context in contexts:
-        context.close()
-    assert faults == []
+    with watched(browser) as open_:
+        yield open_
 
 
 def typeset(page):
@@ -248,3 +226,50 @@ def test_paper_has_the_text_and_none_of_the_furniture(open_page, address):
     for furniture in (".bd-sidebar-primary", ".bd-header-article", ".prev-next-footer", ".mls-controls", ".headerlink"):
         assert all(not e.is_visible() for e in page.locator(furniture).all()), furniture
     assert page.locator("h1:visible").count() == 1 and page.locator("figure.mls-figure svg").first.is_visible()
+
+
+INTRODUCTION = "vol1/01_introduction.html"
+KANA = "[...document.querySelector('article').innerText].filter(c => c >= '\u3040' && c <= '\u30ff').length"
+
+
+def test_the_list_of_languages_leads_to_the_same_page_and_back(open_page, address):
+    page = open_page(f"{address}/{INTRODUCTION}")
+    assert page.evaluate("document.documentElement.lang") == "en" and page.evaluate(KANA) == 0
+    page.locator(".mls-languages summary").focus()
+    page.keyboard.press("Enter")
+    names = page.locator(".mls-languages a")
+    assert names.all_inner_texts() == ["English", "\u4e2d\u6587", "\u65e5\u672c\u8a9e", "\ud55c\uad6d\uc5b4"]
+    for _ in range(3):
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/ja/{INTRODUCTION}")
+    typeset(page)
+    assert page.evaluate("document.documentElement.lang") == "ja" and page.evaluate(KANA) > 2000
+    assert page.locator("mjx-container").count() > 0 and page.locator("figure.mls-figure svg").count() >= 6
+    page.screenshot(path=SHOTS / "chapter_ja.png", full_page=True)
+    slider = page.locator(".mls-live input[type=range]").first
+    before = page.locator(".mls-live .mls-say").first.inner_text()
+    slider.press("ArrowRight")
+    playwright.expect(page.locator(".mls-live .mls-say").first).not_to_have_text(before)
+    page.locator(".mls-languages summary").click()
+    page.locator(".mls-languages a", has_text="English").click()
+    page.wait_for_url(f"{address}/{INTRODUCTION}")
+    assert page.evaluate("document.documentElement.lang") == "en"
+
+
+def test_search_finds_japanese_words_in_a_text_without_spaces(open_page, address):
+    page = open_page(f"{address}/ja/{INTRODUCTION}")
+    word = page.locator("article h2").first.inner_text().strip("# \n\u00b6")
+    word = re.search(r"[\u3040-\u9fff]{3,}", word)[0][:4]
+    page.goto(f"{address}/ja/search.html?q={word}")
+    page.locator("#search-results li a[href*='01_introduction']").first.wait_for()
+    page.screenshot(path=SHOTS / "search_ja.png")
+
+
+@pytest.mark.parametrize("name", ["index.html", INTRODUCTION])
+def test_a_translated_page_fits_a_phone_and_has_names(name, open_page, address):
+    page = open_page(f"{address}/ja/{name}", viewport={"width": 390, "height": 844}, device_scale_factor=2, has_touch=True, is_mobile=True)
+    typeset(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.screenshot(path=SHOTS / f"phone_ja_{Path(name).stem}.png")
+    assert page.evaluate(NAMELESS) == []

@@ -1,0 +1,61 @@
+"""The companion's modules as Node runs them, and a site to try it in."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mlsysbook import catalogue
+from mlsysbook.book import build
+from mlsysbook.book.serve import background
+from tests.browsing import FLAGS, watched
+
+ROOT = Path(__file__).parents[2]
+VENDOR = ROOT / "book" / "_vendor" / "node_modules"
+
+
+@pytest.fixture(scope="session")
+def course():
+    return catalogue.load(ROOT)
+
+
+@pytest.fixture(scope="session")
+def site(course):
+    """The book as it is, built: seconds where its cells are cached, else as long as they take."""
+    return build.build(course).site
+
+
+@pytest.fixture(scope="session")
+def bundled(tmp_path_factory):
+    """bundled(entry, ...) -> the folder with those modules as Node can run them."""
+
+    def make(*entries):
+        folder = tmp_path_factory.mktemp("bundled")
+        command = [VENDOR / ".bin" / "esbuild", *entries, "--bundle", "--platform=node", "--format=esm", "--log-level=error",
+                   "--out-extension:.js=.mjs", f"--outdir={folder}"]
+        subprocess.run(list(map(str, command)), check=True, env=os.environ | {"NODE_PATH": str(VENDOR)}, timeout=60)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    from playwright import sync_api as playwright
+
+    with playwright.sync_playwright() as p:
+        yield p.chromium.launch(executable_path=chromium, args=FLAGS)
+
+
+@pytest.fixture(scope="session")
+def address(site):
+    with background(site) as at:
+        yield at
+
+
+@pytest.fixture
+def open_page(browser):
+    """open_page(address, **context) -> a page whose faults fail the test in the end."""
+    with watched(browser) as open_:
+        yield open_
