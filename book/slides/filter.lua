@@ -16,6 +16,10 @@ end
 
 function Div(d)
   local box = d.classes[1]
+  if box == "columns" then
+    d.classes:insert("onlytextwidth")
+    return d
+  end
   if LABELS[box] then
     local title = d.attributes.title or LABELS[box]
     d.attributes.title = nil
