@@ -187,13 +187,13 @@ def calibration_markdown(level=3):
                 d = a["decision"]
                 lines += [f"> claim: {d['claim'] or '(empty)'}; binding: {d['binding']}; evidence: {', '.join(d['evidence'])}; "
                           f"rejected: {d['rejected'] or '(empty)'}; risk: {d['risk'] or '(empty)'}", "",
-                          f":::{{dropdown}} {a['score']:g} points", a["reasons"], ":::", ""]
+                          ":::{dropdown} Points and reasons", f"**{a['score']:g} points.** {a['reasons']}", ":::", ""]
                 continue
             shares = sum(a["points"]) <= 1 and any(p % 1 for p in a["points"])
             total = f"{100 * sum(a['points']):g} %" if shares else f"{sum(a['points']):g} points"
             each = zip(a["points"], a["reasons"], strict=True)
             said = [f"{n}. {f'{100 * p:g} %' if shares else f'{p:g}'}: {why}" for n, (p, why) in enumerate(each, 1)]
-            lines += [f"> {a['text']}", "", f":::{{dropdown}} {total}", *said, ":::", ""]
+            lines += [f"> {a['text']}", "", ":::{dropdown} Points and reasons", f"**{total}**", "", *said, ":::", ""]
     return "\n".join(lines)
 
 
