@@ -15,10 +15,11 @@ from pathlib import Path
 from ..errors import CourseError
 
 # k1 and b are the usual ones. floor: a passage counts as no shorter than this share of the mean, or a line of the glossary would win
-# against the section that explains. other: weight of a word that only another name brings in. threshold: evidence that an answer
+# against the section that explains. phrase: weight of several words that are one name. other: that of a word which only another name
+# brings in. threshold: evidence that an answer
 # needs, the best score times the largest share of the question's information that one passage covers; set by
 # tests/companion/calibration.yml. share: what a further passage must have of the evidence of the first.
-PARAMETERS = {"k1": 1.2, "b": 0.75, "floor": 0.6, "other": 0.5, "threshold": 5.0, "answers": 3, "share": 0.35}
+PARAMETERS = {"k1": 1.2, "b": 0.75, "floor": 0.6, "phrase": 0.6, "other": 0.5, "threshold": 4.7, "answers": 3, "share": 0.35}
 STOPWORDS = set("""
 a about above across actually after again against ago all almost along already also although always am among an and another any
 anybody anyone anything anyway anywhere are around as ask asked at away back be became because become becomes been before behind
@@ -135,15 +136,26 @@ class Book:
         self.sections = [p["id"].rpartition("/")[0] for p in self.passages]
 
     @cached_property
+    def phrases(self):
+        """Names of several words, as stems: what they mean together is not what they mean apart."""
+        names = [n for group in self.data["names"] for n in group] + [n for t in self.data["terms"] for n in re.split(r"[,()]", t["term"])]
+        return {" ".join(s) for s in (list(map(stem, words(n))) for n in names) if 2 <= len(s) <= 3}
+
+    def tokens(self, text):
+        """Stems of a text in their order, then the phrases in it."""
+        found = list(map(stem, words(text)))
+        runs = [" ".join(found[i:i + n]) for n in (2, 3) for i in range(len(found) - n + 1)]
+        return found + [run for run in runs if run in self.phrases]
+
+    @cached_property
     def counts(self):
-        """Stems of each passage and its heading, with their numbers."""
-        return [Counter(map(stem, words(f"{p['heading']} {p['text']}"))) for p in self.passages]
+        """Tokens of each passage and its heading, with their numbers."""
+        return [Counter(self.tokens(f"{p['heading']} {p['text']}")) for p in self.passages]
 
     @cached_property
     def asked(self):
-        """Questions that a section is known to answer: section -> [(stems, length over the mean)]."""
-        stems = {key: [frozenset(stem(w) for w in words(text) if w not in self.stopwords) for text in texts]
-                 for key, texts in self.data["asked"].items()}
+        """Questions that a section is known to answer: section -> [(tokens, length over the mean)]."""
+        stems = {key: [frozenset(self.informative(text)) for text in texts] for key, texts in self.data["asked"].items()}
         sizes = [len(s) for of in stems.values() for s in of]
         mean = sum(sizes) / max(1, len(sizes))
         return {key: [(s, len(s) / mean) for s in of] for key, of in stems.items()}
@@ -173,13 +185,18 @@ class Book:
         return {i: [tuple(map(stem, words(name))) for name in re.split(r"[,()]", terms[p["id"]]) if words(name)]
                 for i, p in enumerate(self.passages) if p["id"] in terms}
 
+    def informative(self, text):
+        """Tokens of a text that are no stopwords, each once: phrases last."""
+        dull = {stem(w) for w in words(text) if w in self.stopwords}
+        return list(dict.fromkeys(t for t in self.tokens(text) if t not in dull))
+
     def idf(self, s):
         n, total = self.frequency.get(s, 0), len(self.passages)
         return math.log(1 + (total - n + 0.5) / (n + 0.5))
 
     def query(self, question):
         """Stems of the informative words, in their order -> {stem: [other names of what it names, each a tuple of stems]}."""
-        kept = list(dict.fromkeys(stem(w) for w in words(question) if w not in self.stopwords))
+        kept = [t for t in self.informative(question) if " " not in t]
         return {s: [other for name, other in self.others if s in name and all(t in kept for t in name)] for s in kept}
 
     def rank(self, question, limit=None):
@@ -189,10 +206,16 @@ class Book:
         glossary is ranked only where the question has the whole name of its term.
         """
         query = self.query(question)
-        weights = dict.fromkeys(query, 1.0)
-        for t in (t for others in query.values() for other in others for t in other):
-            weights.setdefault(t, self.parameters["other"])
-        total, found, near = sum(map(self.idf, query)), [], {}
+        weights, phrase, other = dict.fromkeys(query, 1.0), self.parameters["phrase"], self.parameters["other"]
+        weights |= dict.fromkeys((t for t in self.informative(question) if " " in t), phrase)
+        for name in (name for others in query.values() for name in others):
+            for t in name:
+                weights.setdefault(t, other)
+            if " ".join(name) in self.phrases:
+                weights.setdefault(" ".join(name), phrase * other)
+        weights = {t: w * self.idf(t) for t, w in weights.items()}
+        told = {s: self.idf(s) for s in query}
+        total, found, near = sum(told.values()), [], {}
         for key, of in self.asked.items():
             near[key] = max((self._bm25(weights, dict.fromkeys(stems, 1), length), -n, stems) for n, (stems, length) in enumerate(of))
         for i, count in enumerate(self.counts):
@@ -202,7 +225,7 @@ class Book:
             if score > 0:
                 more, _, stems = near.get(self.sections[i], (0.0, 0, frozenset()))
                 has = {t for t in weights if t in count or more and t in stems}
-                covered = sum(self.idf(s) for s, others in query.items() if s in has or any(all(t in has for t in o) for o in others))
+                covered = sum(told[s] for s, others in query.items() if s in has or any(all(t in has for t in o) for o in others))
                 found.append((score + more, covered / total, i))
         found.sort(key=lambda f: (-f[0], f[2]))
         return found[:limit]
@@ -210,7 +233,7 @@ class Book:
     def _bm25(self, weights, count, length):
         k1, b = self.parameters["k1"], self.parameters["b"]
         scale = k1 * (1 - b + b * length)
-        return sum(w * self.idf(s) * count[s] * (k1 + 1) / (count[s] + scale) for s, w in weights.items() if s in count)
+        return sum(w * count[s] * (k1 + 1) / (count[s] + scale) for s, w in weights.items() if s in count)
 
     def ask(self, question):
         """Answer a question -> Reply, with one passage a section."""

@@ -37,7 +37,7 @@ def write(site, pages, folder=SOURCES):
 def index(site, pages, folder=SOURCES, glossary="glossary"):
     """The index of the built pages `pages`: chapters, passages, terms, other names of one thing, and how to search -> dict for JSON.
 
-    site: folder of a built site; folder: that of names.yml and asked.yml, book/companion.
+    site: folder of a built site; folder: that of names.yml, asked.yml and content/, book/companion. What a card asks, its section answers.
     """
     site, chapters, found, folder = Path(site), {}, [], Path(folder)
     language, wanted = "en", _yaml(folder / "asked.yml")
@@ -50,9 +50,18 @@ def index(site, pages, folder=SOURCES, glossary="glossary"):
         chapters[page] = {"number": f"V{volume}-{number}", "title": _words(top.find("h1"))}
     terms = _glossary(_soup(site / f"{glossary}.html"), glossary) if (site / f"{glossary}.html").is_file() else []
     found += [{"id": t["id"], "heading": t["term"], "text": f"{t['term']}: {t['meaning']}"} for t in terms]
-    there = {p["id"].rpartition("/")[0] for p in found}
-    asked = {f"{page}#{anchor}": texts for page, c in chapters.items() for anchor, texts in wanted.get(c["number"], {}).items()
-             if f"{page}#{anchor}" in there}
+    asked, there = {}, {}
+    for p in found:
+        there.setdefault(p["id"].rpartition("/")[0], p["heading"])
+    for page, chapter in chapters.items():
+        for anchor, texts in wanted.get(chapter["number"], {}).items():
+            if f"{page}#{anchor}" in there:
+                asked[f"{page}#{anchor}"] = list(texts)
+        sections = {_plain(h.split(" › ")[-1]): key for key, h in there.items() if key.startswith(f"{page}#")}
+        cards = folder / "content" / f"{chapter['number'].replace('-', '_').lower()}.yml"
+        for card in _yaml(cards)["cards"] if cards.is_file() else ():
+            if key := sections.get(_plain(card["section"])):
+                asked.setdefault(key, []).append(re.sub(r"\{\{.*?\}\}|\$.*?\$|[`*]", "", card["front"]))
     return {"version": 1, "language": language, "chapters": chapters, "passages": found, "terms": terms, "asked": asked,
             "names": [*names([(t["term"], t["meaning"]) for t in terms]), *_yaml(folder / "names.yml")],
             "parameters": PARAMETERS, "stopwords": sorted(STOPWORDS)}
@@ -69,6 +78,11 @@ def names(terms):
         if all(re.fullmatch(r"[A-Z]{2,}[\w-]*", s) for s in shorts) and len(shorts) == len(longs):
             found += [[s, m] for s, m in zip(shorts, longs, strict=True) if len(m.split()) <= 6]
     return found
+
+
+def _plain(title):
+    """A heading as its source has it and as a page has it, alike."""
+    return title.replace("’", "'").replace("`", "")
 
 
 def _yaml(path):

@@ -10,7 +10,7 @@ import { stemmer } from "../../_vendor/node_modules/stemmer/index.js";
  * @typedef {{id: string, term: string, meaning: string, page: string}} Term
  * @typedef {{version: number, language: string, chapters: Record<string, {number: string, title: string}>, passages: Passage[], terms: Term[],
  *   asked: Record<string, string[]>, names: string[][], stopwords: string[],
- *   parameters: {k1: number, b: number, floor: number, other: number, threshold: number, answers: number, share: number}}} Index
+ *   parameters: {k1: number, b: number, floor: number, phrase: number, other: number, threshold: number, answers: number, share: number}}} Index
  * @typedef {{score: number, coverage: number, i: number}} Found
  * @typedef {{id: string, page: string, anchor: string, chapter: string, heading: string, text: string, whole: string, score: number, coverage: number}} Answer
  * @typedef {{question: string, answered: boolean, answers: Answer[], evidence: number, coverage: number, unknown: string[]}} Reply
@@ -77,7 +77,10 @@ export class Book {
     this.passages = data.passages;
     this.stopwords = new Set(data.stopwords);
     this.sections = data.passages.map((p) => sectionOf(p.id));
-    this.counts = data.passages.map((p) => counted(stems(`${p.heading} ${p.text}`)));
+    const named = [...data.names.flat(), ...data.terms.flatMap((t) => t.term.split(/[,()]/))].map(stems);
+    /** Names of several words: what they mean together is not what they mean apart. */
+    this.phrases = new Set(named.filter((s) => s.length === 2 || s.length === 3).map((s) => s.join(" ")));
+    this.counts = data.passages.map((p) => counted(this.tokens(`${p.heading} ${p.text}`)));
     const sizes = this.counts.map((c) => [...c.values()].reduce((a, b) => a + b, 0)), middle = mean(sizes);
     this.lengths = sizes.map((n) => Math.max(n / middle, this.parameters.floor));
     this.frequency = counted(this.counts.flatMap((c) => [...c.keys()]));
@@ -93,15 +96,23 @@ export class Book {
       if (term !== undefined) this.defined.set(i, term.split(/[,()]/).map(stems).filter((n) => n.length));
     }
     /** @type {[string, Map<string, number>[]][]} */
-    const asked = Object.entries(data.asked).map(([key, texts]) => [key, texts.map((t) => new Map(this.kept(t).map((s) => [s, 1])))]);
+    const asked = Object.entries(data.asked).map(([key, texts]) => [key, texts.map((t) => new Map(this.informative(t).map((s) => [s, 1])))]);
     const usual = mean(asked.flatMap(([, of]) => of.map((s) => s.size)));
     /** @type {[string, {stems: Map<string, number>, length: number}[]][]} */
     this.asked = asked.map(([key, of]) => [key, of.map((s) => ({ stems: s, length: s.size / usual }))]);
   }
 
-  /** Stems of the informative words, each once. @param {string} text */
-  kept(text) {
-    return [...new Set(words(text).filter((w) => !this.stopwords.has(w)).map(stem))];
+  /** Stems of a text in their order, then the phrases in it. @param {string} text */
+  tokens(text) {
+    const found = stems(text), runs = [];
+    for (const n of [2, 3]) for (let i = 0; i + n <= found.length; i++) runs.push(found.slice(i, i + n).join(" "));
+    return [...found, ...runs.filter((run) => this.phrases.has(run))];
+  }
+
+  /** Tokens of a text that are no stopwords, each once: phrases last. @param {string} text */
+  informative(text) {
+    const dull = new Set(words(text).filter((w) => this.stopwords.has(w)).map(stem));
+    return [...new Set(this.tokens(text).filter((t) => !dull.has(t)))];
   }
 
   /** @param {string} s */
@@ -112,7 +123,7 @@ export class Book {
 
   /** Stem -> other names of what it names. @param {string} question @returns {Map<string, string[][]>} */
   query(question) {
-    const kept = this.kept(question), all = new Set(kept);
+    const kept = this.informative(question).filter((t) => !t.includes(" ")), all = new Set(kept);
     return new Map(kept.map((s) => [s, this.others.filter(([name]) => name.includes(s) && name.every((t) => all.has(t))).map(([, other]) => other)]));
   }
 
@@ -122,7 +133,7 @@ export class Book {
     let sum = 0;
     for (const [s, w] of weights) {
       const n = count.get(s);
-      if (n) sum += (w * this.idf(s) * n * (k1 + 1)) / (n + scale);
+      if (n) sum += (w * n * (k1 + 1)) / (n + scale);
     }
     return sum;
   }
@@ -133,9 +144,14 @@ export class Book {
    * @returns {Found[]}
    */
   rank(question) {
-    const query = this.query(question), weights = new Map([...query.keys()].map((s) => [s, 1]));
-    for (const others of query.values()) for (const other of others) for (const t of other) if (!weights.has(t)) weights.set(t, this.parameters.other);
-    const total = [...query.keys()].reduce((sum, s) => sum + this.idf(s), 0);
+    const query = this.query(question), weights = new Map([...query.keys()].map((s) => [s, 1])), { phrase, other } = this.parameters;
+    for (const t of this.informative(question)) if (t.includes(" ")) weights.set(t, phrase);
+    for (const name of [...query.values()].flat()) {
+      for (const t of name) if (!weights.has(t)) weights.set(t, other);
+      if (this.phrases.has(name.join(" ")) && !weights.has(name.join(" "))) weights.set(name.join(" "), phrase * other);
+    }
+    for (const [t, w] of weights) weights.set(t, w * this.idf(t));
+    const told = new Map([...query.keys()].map((s) => [s, this.idf(s)])), total = [...told.values()].reduce((a, b) => a + b, 0);
     /** @type {Map<string, {score: number, stems: Map<string, number>}>} */
     const near = new Map();
     for (const [key, of] of this.asked) {
@@ -156,15 +172,18 @@ export class Book {
       const more = near.get(this.sections[i]);
       const has = (/** @type {string} */ t) => count.has(t) || Boolean(more && more.score > 0 && more.stems.has(t));
       let covered = 0;
-      for (const [s, others] of query) if (has(s) || others.some((o) => o.every(has))) covered += this.idf(s);
+      for (const [s, others] of query) if (has(s) || others.some((o) => o.every(has))) covered += told.get(s) ?? 0;
       found.push({ score: score + (more ? Math.max(0, more.score) : 0), coverage: covered / total, i });
     }
     return found.sort((a, b) => b.score - a.score || a.i - b.i);
   }
 
-  /** The best passage of each section, the best sections first, as long as they have their share of evidence. @param {Found[]} ranked @param {number} most */
-  spread(ranked, most) {
-    const seen = new Set(), least = ranked.length ? this.parameters.share * ranked[0].score * ranked[0].coverage : 0;
+  /**
+   * The best passage of each section, the best sections first, as long as they have their share of the evidence of the first.
+   * @param {Found[]} ranked @param {number} most @param {Found} [first]
+   */
+  spread(ranked, most, first = ranked[0]) {
+    const seen = new Set(), least = first ? this.parameters.share * first.score * first.coverage : 0;
     return ranked.filter((f) => f.score * f.coverage >= least && !seen.has(this.sections[f.i]) && seen.add(this.sections[f.i])).slice(0, most);
   }
 

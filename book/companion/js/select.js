@@ -95,10 +95,10 @@ export async function explain(holder, ctx, about) {
     })));
   }
   const query = index.query(about.text), here = `${ctx.page.file}#${about.section}`, whole = stems(about.text).join(" ");
-  const ranked = index.rank(about.text).filter((f) => !index.defined.has(f.i) && !stems(index.passages[f.i].text).join(" ").includes(whole));
-  const found = index.spread(ranked, 4).filter((f) => index.sections[f.i] !== here).slice(0, 3).map((f) => index.answer(f, query));
-  const same = ranked.find((f) => index.sections[f.i] === here);
-  const answers = same ? [index.answer(same, query), ...found].slice(0, 3) : found;
+  const ranked = index.rank(about.text).filter((f) => !index.defined.has(f.i));
+  const other = ranked.filter((f) => index.sections[f.i] !== here || !stems(index.passages[f.i].text).join(" ").includes(whole));      // not what was just read
+  const found = index.spread(other, 3, ranked[0]), same = found.find((f) => index.sections[f.i] === here);
+  const answers = (same ? [same, ...found.filter((f) => f !== same)] : found).map((f) => index.answer(f, query));
   if (!answers.length && !terms.length) holder.append(el("p", {}, "The book says nothing more about this. Highlight a whole sentence, or ask in your own words."));
   if (answers.length) {
     holder.append(el("p", {}, "The book on this:"), el("ol", { class: "mlc-passages" }, ...answers.map((a, i) => passage(ctx, a, i + 1))));
@@ -115,12 +115,12 @@ export async function quizMe(holder, ctx, about) {
     holder.append(el("p", {}, "This page has no questions. The six written chapters have some at the end of each section."));
     return;
   }
-  const index = await book(ctx), weights = new Map(index.kept(about.text).map((s) => [s, 1]));
+  const index = await book(ctx), weights = new Map(index.informative(about.text).map((s) => [s, index.idf(s)]));
   const around = new Set();
   for (let at = document.getElementById(about.section); at; at = /** @type {HTMLElement|null} */ (at.parentElement?.closest("section[id]") ?? null)) around.add(at.id);
   const scored = chapter.questions.map((q, i) => {
     const count = new Map();
-    for (const s of stems(q.ask.replace(/<[^>]*>/g, " "))) count.set(s, (count.get(s) ?? 0) + 1);
+    for (const s of index.tokens(q.ask.replace(/<[^>]*>/g, " "))) count.set(s, (count.get(s) ?? 0) + 1);
     return { q, i, score: index.bm25(weights, count, 1) + (around.has(q.section) ? 100 : 0) };
   }).filter((x) => x.score > 0).sort((a, b) => b.score - a.score || a.i - b.i);
   const asked = (scored.length ? scored : chapter.questions.map((q) => ({ q }))).slice(0, 3).map((x) => x.q);

@@ -13,7 +13,7 @@ const index = (more) => ({
   ],
   terms: [{ id: "glossary#term-SLO/1", term: "service-level objective (SLO)", meaning: "a bound on a quantile of latency", page: "vol1/13_serving" }],
   asked: { "vol1/13_serving#line": ["Why is the delay so big?"] }, names: [["SLO", "service-level objective"], ["GPU", "accelerator"]],
-  stopwords: ["why", "is", "the", "so", "how", "do", "what"], parameters: { k1: 1.2, b: 0.75, floor: 0.6, other: 0.5, threshold: 1.5, answers: 3, share: 0.35 }, ...more });
+  stopwords: ["why", "is", "the", "so", "how", "do", "what"], parameters: { k1: 1.2, b: 0.75, floor: 0.6, phrase: 0.6, other: 0.5, threshold: 1.5, answers: 3, share: 0.35 }, ...more });
 
 test("words are lower case, without possessives; scripts without spaces give pairs", () => {
   assert.deepEqual(words("Little’s law: T₉₉ = 5.4 ms, key-value, naïve Ｇｐｕ"), ["little", "law", "t99", "5", "4", "ms", "key", "value", "naïve", "gpu"]);
@@ -50,6 +50,12 @@ test("a short name finds the long one and its definition, which stays out of oth
   const book = new Book(index());
   assert.equal(book.ask("What is the SLO?").answers[0].id, "glossary#term-SLO/1");
   assert.ok(book.rank("quantile of requests").every((f) => !book.defined.has(f.i)));
+});
+
+test("several words that are one name count as one more word", () => {
+  const book = new Book(index());
+  assert.deepEqual(book.informative("What is the service-level objective, so?"), ["servic", "level", "object", "servic level", "level object", "servic level object"].filter((t) => !t.includes(" ") || book.phrases.has(t)));
+  assert.ok(book.phrases.has("servic level object") && !book.phrases.has("servic level"));
 });
 
 test("what the book does not say is refused, with the words it never uses", () => {
