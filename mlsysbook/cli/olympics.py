@@ -68,11 +68,13 @@ def olympics(context: typer.Context,
 @olympics_app.command()
 def new(folder: Annotated[Path, typer.Argument(help="New folder for the entry.")],
         track: Annotated[str, typer.Option(help="cloud, edge, mobile or tiny.")] = "tiny",
-        team: Annotated[str, typer.Option(help="Name of the team, or yours.")] = "My Team"):
+        team: Annotated[str, typer.Option(help="Name of the team, or yours.")] = "My Team",
+        mine: Annotated[Path | None, typer.Option(metavar="NOTEBOOKS", help="Copy your notebooks in, and run on your own TinyTorch.",
+                                                  show_default=False)] = None):
     """Write a starter: an entry that is valid, and the reference that all are measured beside."""
     from ..olympics import package, tracks
 
-    package.new(folder, tracks.find(track).name, team)
+    package.new(folder, tracks.find(track).name, team, mine)
     _console().print(f"wrote {folder}; try it with: mlsys olympics check {folder}", markup=False)
 
 

@@ -11,6 +11,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -290,7 +291,8 @@ def _build(event, todo, read, made, staged, jobs, say):
                 try:
                     data, seconds = future.result()
                     atomic.write(_model(event, e), data)
-                    event.add({"entry": e.id, "step": "built", "attempt": e.attempt, "at": _now(), "sha256": e.sha256, "seconds": seconds})
+                    event.add({"entry": e.id, "step": "built", "attempt": e.attempt, "at": _now(), "sha256": e.sha256, "seconds": seconds,
+                               "model_sha256": hashlib.sha256(data).hexdigest()})
                     e.status = "built"
                 except Fault as fault:
                     event.add({"entry": e.id, "step": "disqualified", "attempt": e.attempt, "at": _now(), "sha256": e.sha256,

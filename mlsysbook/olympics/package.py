@@ -20,7 +20,7 @@ from ..errors import CourseError
 from . import arrays
 from .tracks import TRACKS
 
-MANIFEST = "olympics.toml"
+MANIFEST, SIDECAR = "olympics.toml", "assignment.json"
 FILES, BYTES = 200, 16 << 20            # of one entry
 CODE = 32 << 10                         # of an entry's own modules without comments; its notebooks beyond the reference's too
 TEXT, NUMBERS = 80, 256                 # longer texts, and numbers beyond these, are data
@@ -198,14 +198,14 @@ def carried(tree):
 
 
 def _notebooks(found, place):
-    """The cells of notebooks below `place` that make modules: files to stage, data carried and code beyond the reference's."""
+    """The cells of notebooks below `place` that make modules: files to stage, data carried and code beyond the reference's same modules."""
     import tinytorch
 
     home = Path(tinytorch.__file__).parent
     staged, carry, excess = {}, 0, 0
     place = place.strip("/")
-    for name in [n for n in found if n.endswith("/assignment.json") and (n.startswith(place + "/") or place in ("", "."))]:
-        folder = name.removesuffix("/assignment.json")
+    for name in [n for n in found if n.endswith(f"/{SIDECAR}") and (n.startswith(place + "/") or place in ("", "."))]:
+        folder = name.removesuffix(f"/{SIDECAR}")
         try:
             baked = json.loads(found[name])
             if "exports" not in baked:
@@ -216,7 +216,7 @@ def _notebooks(found, place):
                      if c["cell_type"] == "code"}
             texts = {i: cells[i] for i in ids if i in cells}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise PackageError(f"{folder}: not a readable notebook with its assignment.json ({type(error).__name__})") from None
+            raise PackageError(f"{folder}: not a readable notebook with its {SIDECAR} ({type(error).__name__})") from None
         if module not in tinytorch._MODULES:
             raise PackageError(f"{name}: there is no module {module[:40]!r}")
         official, own = plain((home / f"{module}.py").read_bytes(), module), [0, 0]
@@ -225,26 +225,44 @@ def _notebooks(found, place):
                 data, data_bytes = plain(text.encode("utf-8", "surrogatepass"), f"{book}, cell {i}")
                 texts[i], own[1] = data.decode(), own[1] + data_bytes
             own[0] += len(texts[i])
-        excess += max(0, own[0] - len(official[0]))
-        carry += max(0, own[1] - official[1])
+        excess, carry = excess + own[0] - len(official[0]), carry + own[1] - official[1]
         target, exports = f"notebooks/{module}", {"to": f"tinytorch/{module}.py", "cells": ids}
-        staged[f"{target}/assignment.json"] = json.dumps({"notebook": module, "exports": exports}).encode()
+        staged[f"{target}/{SIDECAR}"] = json.dumps({"notebook": module, "exports": exports}).encode()
         staged[f"{target}/{module}.ipynb"] = json.dumps({"cells": [
             {"cell_type": "code", "metadata": {"nbgrader": {"grade_id": i}}, "source": text} for i, text in texts.items()]}).encode()
     if not staged:
         raise PackageError(f"{MANIFEST}: notebooks is {place!r}, but below it is no notebook of a TinyTorch module "
-                           "with its assignment.json")
-    return staged, carry, excess
+                           f"with its {SIDECAR}")
+    return staged, max(0, carry), max(0, excess)
 
 
-def new(folder, track, team):
-    """Write a starter entry, which is the reference, to a new folder."""
+def new(folder, track, team, mine=None):
+    """Write a starter entry, which is the reference, to a new folder; with copies of the notebooks of folder `mine`, if given."""
     folder = Path(folder)
     if folder.exists():
         raise PackageError(f"{folder} is there already and may hold your work: name another folder")
     if not _NAME.fullmatch(team):
         raise PackageError(f"{team!r} is no name: wants up to 40 letters, digits, spaces and . ' & + -")
+    books = [] if mine is None else own_notebooks(mine)
     here = Path(__file__).parent / "starter"
-    text = (here / MANIFEST).read_text(encoding="utf-8")
-    atomic.write(folder / MANIFEST, text.replace("{track}", track).replace("{team}", team))
+    text = (here / MANIFEST).read_text(encoding="utf-8").replace("{track}", track).replace("{team}", team)
+    for path in books:
+        for name in (path.name, SIDECAR):
+            atomic.write(folder / "work" / path.stem / name, (path.parent / name).read_bytes())
+    atomic.write(folder / MANIFEST, text.replace("# notebooks =", "notebooks =") if books else text)
     atomic.write(folder / "entry.py", (here / "entry.txt").read_text(encoding="utf-8"))
+
+
+def own_notebooks(mine):
+    """Notebooks that make a module of TinyTorch, in a folder or one below it. Raises PackageError where there is none."""
+    found = []
+    for path in sorted([*Path(mine).glob("*.ipynb"), *Path(mine).glob("[!.]*/*.ipynb")]):
+        try:
+            baked = json.loads((path.parent / SIDECAR).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue                    # a notebook of the student's own
+        if "exports" in baked and baked.get("notebook") == path.stem:
+            found.append(path)
+    if not found:
+        raise PackageError(f"{mine}: no notebook of a TinyTorch module with {SIDECAR} beside it, there or one folder below")
+    return found

@@ -128,7 +128,7 @@ def _facts(e):
                   ("processor time", "; ".join(f"{s['cpu_seconds']:.3f} s in turns of {s['awake_seconds']:.3f} s" for s in r["starts"]))]
     built = next((line for line in reversed(e.lines) if line["step"] == "built"), None)
     if built:
-        facts.append(("built in", f"{built['seconds']:.2f} s"))
+        facts += [("built in", f"{built['seconds']:.2f} s"), ("SHA-256 of the model", built["model_sha256"])]
     if "own" in r:
         facts.append(("own modules of TinyTorch", ", ".join(r["own"]) or "none; the reference's"))
     if "machine" in r:

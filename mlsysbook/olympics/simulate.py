@@ -6,6 +6,7 @@ tests hold the run to it.
 """
 
 import io
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import atomic
+from .. import atomic, catalogue
 from ..errors import CourseError
 from . import event as events
 from . import package
@@ -137,6 +138,7 @@ class Kind:
     expected: str = "valid"
     manifest: tuple = ()
     weights: bool = False
+    notebooks: bool = False
 
 
 def _wide(width, epochs=25):
@@ -158,6 +160,7 @@ KINDS = {
     "cached": Kind("keeps its last answer, which is never asked for again", _CACHED),
     "slow": Kind("answers each request in two halves", _SLOW),
     "stored": Kind("trained at home, hands in arrays", "", weights=True, manifest=(('build = "build"', 'weights = "model.npz"'),)),
+    "own": Kind("runs on notebooks of all modules, as a student's own", notebooks=True),
     "crawls": Kind("one picture at a time", _CRAWL, "budget"),
     "bloated": Kind("a hidden layer of 400 units", _wide(400), "budget"),
     "hoards": Kind("keeps weights as a text in its code", f"\n\nKEPT = {'0123456789abcdef' * 1100!r}\n", "budget"),
@@ -175,7 +178,7 @@ KINDS = {
     "busy": Kind("keeps a second process busy, to slow the reference", _FAULTS["busy"], "processors"),
 }
 _GOOD = ("fast", "half-fast", "reference", "one-layer-fast", "wide", "pruned", "float16", "cached", "half", "one-layer", "patient", "slow",
-         "stored")
+         "stored", "own")
 _BAD = ("raises", "guesses", "nan", "clock", "wrong-shape", "shadow", "syntax", "bloated", "no-track", "hoards", "hangs", "network",
         "crawls", "no-build", "busy")
 _WIDTHS = {"cloud": (150, 64), "edge": (88, 48), "mobile": (46, 24), "tiny": (6, 5)}
@@ -218,7 +221,10 @@ def plan(n):
 def write(made, folder, task):
     """Write the entry of one simulated hand-in to a new folder."""
     kind, (w0, w1) = KINDS[made.kind], _WIDTHS[made.track]
-    package.new(folder, made.track, made.team)
+    package.new(folder, made.track, made.team, catalogue.find_root() / "source" if kind.notebooks else None)
+    for path in folder.glob("work/*/*.ipynb"):      # a student's have no such marks
+        text = path.read_text(encoding="utf-8")
+        atomic.write(path, re.sub(r" *### (BEGIN|END) SOLUTION\\n", "", text))
     text = (folder / package.MANIFEST).read_text(encoding="utf-8")
     text = text.replace(f'members = ["{made.team}"]', "members = [" + ", ".join(f'"{m}"' for m in made.members) + "]")
     for old, new in (*kind.manifest, ("seed = 0", f"seed = {made.seed}")):
