@@ -46,7 +46,8 @@ function Div(d)
       blocks:insert(latex("\\end{mls" .. box .. "}"))
       return blocks
     elseif FORMAT == "pptx" then
-      return d.content
+      if box == "small" then return d.content end
+      return d.content:map(function(b) return b.t == "Para" and pandoc.Para({pandoc.Strong(b.content)}) or b end)
     end
   end
 end
@@ -56,13 +57,17 @@ local function is_last(b)
   return b.t == "Table" or (b.t == "Para" and #b.content == 1 and b.content[1].t == "Image")
 end
 
-local function flat(blocks)
-  local out = pandoc.List()
-  for _, b in ipairs(blocks) do
-    if b.t == "Div" and (b.classes:includes("columns") or b.classes:includes("column")) then out:extend(flat(b.content))
-    else out:insert(b) end
+-- Text before columns goes on top of the first, text behind them below the last.
+local function in_columns(blocks)
+  for i, b in ipairs(blocks) do
+    if b.t == "Div" and b.classes:includes("columns") then
+      local columns = b.content
+      for j = i - 1, 1, -1 do columns[1].content:insert(1, blocks[j]) end
+      for j = i + 1, #blocks do columns[#columns].content:insert(blocks[j]) end
+      return pandoc.List({b})
+    end
   end
-  return out
+  return blocks
 end
 
 local function arranged(blocks)
@@ -70,7 +75,7 @@ local function arranged(blocks)
   for _, b in ipairs(blocks) do
     if b.t == "Div" and b.classes:includes("notes") then notes:insert(b) else body:insert(b) end
   end
-  if not (#body == 1 and body[1].t == "Div") then body = flat(body) end
+  body = in_columns(body)
   local first, last = pandoc.List(), pandoc.List()
   for _, b in ipairs(body) do (is_last(b) and last or first):insert(b) end
   first:extend(last)

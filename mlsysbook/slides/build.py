@@ -67,7 +67,8 @@ def build(course, chapters=(), *, themes=theme.NAMES[:1], formats=FORMATS[:3], o
     if faults:
         raise SlideError("\n".join(faults))
     out.mkdir(parents=True, exist_ok=True)
-    keys = atomic.read_json(out / KEYS, {})
+    known = atomic.read_json(out / KEYS, {"files": {}, "decks": {}})
+    keys = known["files"]
     files, tools = [], _tools(slides)
     if "html" in formats:
         _reveal(slides, out)
@@ -86,12 +87,12 @@ def build(course, chapters=(), *, themes=theme.NAMES[:1], formats=FORMATS[:3], o
                         faults.append(str(error))
                         continue
                     keys[f"{deck.name}/{path.name}"] = key
-                    atomic.write_json(out / KEYS, keys, mode=0o644)
+                    known["decks"][deck.name] = [deck.chapter, deck.title, len(deck.slides), deck.per_session()]
+                    atomic.write_json(out / KEYS, known, mode=0o644)
                 files.append(Made(path, changed))
     if faults:
         raise SlideError("\n".join(dict.fromkeys("\n".join(faults).split("\n"))))
-    atomic.write_json(out / KEYS, keys, mode=0o644)
-    atomic.write(out / "index.html", index(course, out))
+    atomic.write(out / "index.html", index(course, out, known["decks"]))
     return found, files
 
 
@@ -140,17 +141,16 @@ def _reveal(slides, out):
         atomic.write(out / "reveal" / path.name, path.read_bytes())
 
 
-def index(course, out):
-    """A page that leads to every deck that is there."""
+def index(course, out, known):
+    """A page that leads to every deck that is there; known is {name: (chapter, title, slides, minutes of each session)}."""
     rows = []
-    for deck in decks(course):
-        there = [(n, form, out / deck.name / f"{n}{ENDS[form]}") for n in theme.NAMES for form in FORMATS]
-        links = {n: " ".join(f'<a href="{deck.name}/{p.name}">{TOLD[form]}</a>' for m, form, p in there if m == n and p.is_file())
-                 for n in theme.NAMES}
-        if any(links.values()):
-            cells = "".join(f"<td>{links[n]}</td>" for n in theme.NAMES)
-            rows.append(f'<tr><th scope="row">{deck.chapter} {escape(deck.title)}</th><td>{len(deck.slides)}</td>'
-                        f'<td>{" + ".join(map(str, deck.per_session()))} min</td>{cells}</tr>')
+    for name, (chapter, title, slides, minutes) in sorted(known.items()):
+        cells = ""
+        for look in theme.NAMES:
+            there = [(out / name / f"{look}{ENDS[form]}", form) for form in FORMATS]
+            cells += f'<td>{" ".join(f"""<a href="{name}/{p.name}">{TOLD[form]}</a>""" for p, form in there if p.is_file())}</td>'
+        rows.append(f'<tr><th scope="row">{chapter} {escape(title)}</th><td>{slides}</td>'
+                    f'<td>{" + ".join(map(str, minutes))} min</td>{cells}</tr>')
     heads = "".join(f'<th scope="col">{n.capitalize()}</th>' for n in theme.NAMES)
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">

@@ -21,16 +21,29 @@ _LAYOUTS = {
     "slideMaster1": [(r'<a:off x="457200" y="205979"/><a:ext cx="8229600" cy="857250"/>', _TITLE), (r'sz="2400"', 'sz="2000"'),
                      (r'sz="2100"', 'sz="1800"'), (r'<a:off x="457200" y="1200151"/><a:ext cx="8229600" cy="3394472"/>',
                                                    '<a:off x="457200" y="1000000"/><a:ext cx="8229600" cy="3650000"/>')],
-    "slideLayout1": [(r'(type="ctrTitle".*?<a:bodyPr)/>', r'\1 anchor="b"/>')],
+    "slideLayout1": [(r'(type="ctrTitle".*?<a:bodyPr)/>', r'\1 anchor="b"/>'), (r'algn="ctr"', 'algn="l"'),
+                     (r'<a:off x="1371600" y="2914650"/><a:ext cx="6400800"', '<a:off x="685800" y="2814650"/><a:ext cx="7772400"')],
     "slideLayout3": [(r' cap="all"', ""), (r'<a:off x="722313" y="3305176"/>', '<a:off x="722313" y="2000000"/>')],
-    "slideLayout4": [(r'y="1200151"', 'y="1500000"'), (r'cy="3394472"', 'cy="3150000"')],
+    "slideLayout4": [(r'y="1200151"', 'y="1000000"'), (r'cy="3394472"', 'cy="3600000"')],
     "slideLayout8": [(r'<a:off x="457201" y="204787"/><a:ext cx="3008313" cy="871538"/>', _TITLE), (r'anchor="b"', 'anchor="ctr"'),
-                     (r'sz="1500" b="1"', 'sz="2600" b="1"'), (r'sz="1050"', 'sz="1600"'), (r'sz="900"', 'sz="1400"'),
+                     (r'sz="1500" b="1"', 'sz="2400" b="1"'), (r'sz="1050"', 'sz="1600"'), (r'sz="900"', 'sz="1400"'),
                      (r'<a:off x="3575050" y="204788"/><a:ext cx="5111750" cy="4389835"/>',
                       '<a:off x="3300000" y="1000000"/><a:ext cx="5386800" cy="3500000"/>'),
                      (r'<a:off x="457201" y="1076326"/><a:ext cx="3008313" cy="3518297"/>',
                       '<a:off x="457200" y="1000000"/><a:ext cx="2750000" cy="3500000"/>')],
 }  # fmt: skip
+# Tables: letters and lines in the theme's ink, no fills, which pandoc's own style would make too light for dark paper.
+_STYLE = "{6D6C7379-7300-4000-8000-736C69646573}"
+_LINE = '<a:ln w="12700"><a:solidFill><a:schemeClr val="accent6"/></a:solidFill></a:ln>'
+_TABLES = (
+    '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
+    f'<a:tblStyleLst xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main" def="{_STYLE}">'
+    f'<a:tblStyle styleId="{_STYLE}" styleName="mlsys"><a:wholeTbl>'
+    '<a:tcTxStyle><a:fontRef idx="minor"/><a:schemeClr val="tx1"/></a:tcTxStyle>'
+    f"<a:tcStyle><a:tcBdr><a:bottom>{_LINE}</a:bottom><a:insideH>{_LINE}</a:insideH></a:tcBdr><a:fill><a:noFill/></a:fill></a:tcStyle>"
+    '</a:wholeTbl><a:firstRow><a:tcTxStyle b="on"><a:fontRef idx="minor"/><a:schemeClr val="accent1"/></a:tcTxStyle>'
+    f"<a:tcStyle><a:tcBdr><a:bottom>{_LINE}</a:bottom></a:tcBdr></a:tcStyle></a:firstRow></a:tblStyle></a:tblStyleLst>"
+)
 _BADGE = (
     '<p:sp><p:nvSpPr><p:cNvPr id="{ident}" name="Badge"/><p:cNvSpPr/><p:nvPr/></p:nvSpPr>'
     '<p:spPr><a:xfrm><a:off x="7486800" y="60000"/><a:ext cx="1200000" cy="240000"/></a:xfrm>'
@@ -66,10 +79,13 @@ def reference(theme):
             for tag, role in ROLES.items():
                 text = re.sub(rf"<a:{tag}>.*?</a:{tag}>", f'<a:{tag}><a:srgbClr val="{theme[role].upper()}"/></a:{tag}>', text, flags=re.S)
             return text.replace('typeface="Calibri"', 'typeface="Inter"')
+        if name == "ppt/tableStyles.xml":
+            return _TABLES
         for pattern, new in _LAYOUTS.get(Path(name).stem, ()):
             text, count = re.subn(pattern, new, text, flags=re.S)
             if not count:
                 raise SlideError(f"{name} of pandoc's reference.pptx has no {pattern!r}: it has changed; mend mlsysbook/slides/pptx.py")
+        text = re.sub(r'<a:schemeClr val="tx1"><a:tint val="\d+"/></a:schemeClr>', '<a:schemeClr val="accent6"/>', text)
         if name == "ppt/slideMasters/slideMaster1.xml":
             text = re.sub(r"<p:titleStyle>.*?</p:titleStyle>", _title, text, flags=re.S)
         return text
@@ -80,7 +96,7 @@ def reference(theme):
 def _title(match):
     """Titles stand on the left, in the theme's accent, which is readable on its paper."""
     text = match[0].replace('algn="ctr"', 'algn="l"').replace('<a:schemeClr val="tx1"/>', '<a:schemeClr val="accent1"/>')
-    return re.sub(r'sz="\d+"', 'sz="2600" b="1"', text, count=1)
+    return re.sub(r'sz="\d+"', 'sz="2400" b="1"', text, count=1)
 
 
 def _finished(data, deck, outputs, theme):
@@ -96,6 +112,8 @@ def _finished(data, deck, outputs, theme):
         if not (found := re.fullmatch(r"ppt/slides/slide(\d+)\.xml", name)):
             return text
         text = re.sub(r'(<p:cNvPr[^>]*?descr=")([^"]*)"', lambda m: f'{m[1]}{_attribute(alts.get(m[2], m[2]))}"', text)
+        text = re.sub(r"(<a:tableStyleId>)[^<]*", rf"\1{_STYLE}", text)
+        text = re.sub(r'(name="TextBox.*?<a:rPr) ?/>', r'\1 sz="1000"/>', text, flags=re.S)         # the caption of a figure
         part = deck.parts[int(found[1]) - 2] if int(found[1]) > 1 else None
         if isinstance(part, Slide) and part.kind:
             badge = _BADGE.format(ident=9000, fill=theme[part.kind.capitalize()].upper(), ink=theme["Badge"].upper(), text=KINDS[part.kind])
