@@ -100,7 +100,8 @@ def _figures(code, root, where):
         exec(compile(code, where, "exec"), names)                      # an author's own, as the cells of a chapter are
     except Exception as error:
         line = error.__traceback__.tb_next.tb_lineno if error.__traceback__.tb_next else getattr(error, "lineno", 0)
-        raise IssueError(f"{where}: line {line} of let: {type(error).__name__}: {str(error) or code.splitlines()[line - 1].strip()}") from None
+        told = str(error) or code.splitlines()[line - 1].strip()
+        raise IssueError(f"{where}: line {line} of let: {type(error).__name__}: {told}") from None
     finally:
         if added:
             sys.path.remove(str(root))

@@ -54,7 +54,7 @@ def contents(course, language):
 def heading(root, page):
     """First heading of a page of the book."""
     text = (root / "book" / f"{page}.md").read_text(encoding="utf-8")
-    return next(b.texts[0] for b in translate.blocks(text, page) if b.kind == "heading")
+    return re.search(r"^# (.+?) *$", text, re.M)[1]
 
 
 def assemble(root, html, builds):
