@@ -114,7 +114,7 @@ export function offer(place, ctx, question, passages) {
     told.replaceChildren(text);
     let all = "", trouble = "";
     try {
-      for await (const more of stream({ ...chosen, key: readKey().key }, messages(question, passages), { signal: running.signal })) {
+      for await (const more of stream({ ...chosen, key: readKey(chosen.url).key }, messages(question, passages), { signal: running.signal })) {
         all += more;
         text.textContent = all;
       }
@@ -150,7 +150,7 @@ function show(told, ctx, all, passages, trouble, stopped) {
 
 /** @param {Context} ctx */
 function settings(ctx) {
-  const kept = endpoint(ctx), { key, remembered } = readKey();
+  const kept = endpoint(ctx), { key, remembered } = readKey(kept?.url ?? "");
   const field = (/** @type {string} */ id, /** @type {string} */ label, /** @type {Record<string, any>} */ attributes) => {
     const input = /** @type {HTMLInputElement} */ (el("input", { id, autocomplete: "off", spellcheck: "false", ...attributes }));
     return [input, el("p", {}, el("label", { for: id }, label), input)];
@@ -176,19 +176,19 @@ function settings(ctx) {
     try {
       address(at.value);
       if (!named.value.trim()) throw new EndpointError("name a model as well");
+      keepKey(/** @type {HTMLInputElement} */ (secret).value.trim(), remember.checked, at.value.trim());
     } catch (error) {
       told.textContent = `Not used: ${error instanceof Error ? error.message : error}.`;
       return;
     }
     ctx.store.change((state) => { state.settings.endpoint = { url: at.value.trim(), model: named.value.trim() }; });
-    keepKey(/** @type {HTMLInputElement} */ (secret).value.trim(), remember.checked);
     ctx.open("ask", last ? { question: last } : {});
     ctx.say(`${named.value.trim()} can be asked now.`);
   }
 
   function forget() {
     ctx.store.change((state) => { delete state.settings.endpoint; });
-    keepKey("", false);
+    keepKey("", false, "");
     ctx.open("ask");
     ctx.say("Forgotten.");
   }

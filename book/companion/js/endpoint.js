@@ -170,17 +170,25 @@ function said(body) {
 const KEY = "mlsys-companion-key";
 
 /**
- * The reader's key: for this tab only, or for this browser if asked to remember. It is in no export.
+ * The reader's key: for this tab only, or for this browser if asked to remember. It is in no export, and it is given to the address that it
+ * was entered for and to no other, which an imported file may name.
+ * @param {string} url
  * @returns {{key: string, remembered: boolean}}
  */
-export function readKey() {
-  const remembered = localStorage.getItem(KEY);
-  return { key: remembered ?? sessionStorage.getItem(KEY) ?? "", remembered: remembered !== null };
+export function readKey(url) {
+  try {
+    const remembered = localStorage.getItem(KEY), kept = JSON.parse(remembered ?? sessionStorage.getItem(KEY) ?? "null");
+    if (kept && kept.at === new URL(url).origin && typeof kept.key === "string") return { key: kept.key, remembered: remembered !== null };
+  } catch { /* no storage, or nothing that can be read: as if there were none, and the endpoint says that it wants a key */ }
+  return { key: "", remembered: false };
 }
 
-/** @param {string} key @param {boolean} remember */
-export function keepKey(key, remember) {
+/**
+ * Keep a key, or none. Throws where the browser does not allow it.
+ * @param {string} key @param {boolean} remember @param {string} url
+ */
+export function keepKey(key, remember, url) {
   localStorage.removeItem(KEY);
   sessionStorage.removeItem(KEY);
-  if (key) (remember ? localStorage : sessionStorage).setItem(KEY, key);
+  if (key) (remember ? localStorage : sessionStorage).setItem(KEY, JSON.stringify({ at: new URL(url).origin, key }));
 }
