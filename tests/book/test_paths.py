@@ -28,6 +28,9 @@ STANDS_FOR = {
     r"mlsys book --serve": "mlsys book --help | grep -q serve",
     r"mlsys book --student": "mlsys book --help | grep -q student",         # tests/book/test_build.py builds one
     r"(staffml (?:drill|due|mock).*)": r"\1 </dev/null",        # at the end of input it says goodbye
+    r"(mlsys review)": r"\1 </dev/null",
+    r"mlsys slides .*": "mlsys slides --help >/dev/null",       # tests/slides builds them
+    r"mlsys ask .*": "mlsys ask --help >/dev/null",             # tests/companion asks a book that was built
     r"mlsys build --check": "mlsys build --help >/dev/null",    # make test runs it
     r"python -m tinytorch\.bench roofline": "python -m tinytorch.bench --help >/dev/null",
     # A class of the test has its own exchange, and a submission to grade.
