@@ -84,15 +84,15 @@ export function draw(holder, course, state, now, root) {
       const [x, y] = at.get(c.number) ?? [0, 0], how = standing(c, state, now);
       const words = [`${Number(c.number.slice(3))} ${c.title}`].flatMap(lines);
       const node = svg("g", { class: `mlc-node mlc-${how.word.replaceAll(" ", "-")}`, role: "button", tabindex: 0, "aria-label": `${c.number} ${c.title}: ${how.word}${how.due ? `, ${counted(how.due, "card")} due` : ""}` },
-        svg("rect", { x, y, width: WIDE, height: HIGH, rx: 5 }),
-        ...words.map((line, i) => svg("text", { x: x + WIDE / 2, y: y + 16 + 13 * i - (words.length > 1 ? 2 : -4), "text-anchor": "middle" }, line)),
+        svg("rect", { x, y, width: WIDE, height: HIGH, rx: 5 }));
+      const text = svg("g", { class: "mlc-text", "aria-hidden": "true" }, ...words.map((line, i) => svg("text", { x: x + WIDE / 2, y: y + 16 + 13 * i - (words.length > 1 ? 2 : -4), "text-anchor": "middle" }, line)),
         svg("text", { x: x + WIDE / 2, y: y + HIGH - 7, "text-anchor": "middle", class: "mlc-word" }, how.due ? `${how.word}, ${how.due} due` : how.word));
       node.addEventListener("click", () => tell(c));
       node.addEventListener("keydown", (event) => {
         const key = /** @type {KeyboardEvent} */ (event).key;
         if (key === "Enter" || key === " ") { event.preventDefault(); tell(c); }
       });
-      picture.append(node);
+      picture.append(node, text);
     }
     holder.append(el("h3", {}, `Volume ${"I".repeat(volume)}`), el("div", { class: "mlc-scroll", tabindex: 0, role: "region", "aria-label": `Map of volume ${"I".repeat(volume)}` }, picture));
   }
