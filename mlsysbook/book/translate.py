@@ -28,8 +28,8 @@ STALE = 0.10                                            # share of a translated 
 TEXT = {"admonition", "attention", "card", "caution", "container", "danger", "dropdown", "epigraph", "exercise", "grid", "grid-item",
         "grid-item-card", "hint", "important", "margin", "note", "seealso", "sidebar", "solution", "tab-item", "tab-set", "tip", "warning"}
 TITLED = {"admonition", "card", "dropdown", "grid-item-card", "sidebar", "tab-item"}
-NO_TEXT = {"bibliography", "code-block", "code-cell", "companion", "contents", "course-map", "glossary", "glue", "glue:", "glue:figure",
-           "key-terms", "math", "raw", "toctree", "where-used"}
+NO_TEXT = {"bibliography", "code-block", "code-cell", "companion", "contents", "course-map", "for-teachers", "glossary", "glue", "glue:",
+           "glue:figure", "key-terms", "math", "raw", "toctree", "where-used"}
 DIRECTIVE = re.compile(r"^\{([\w:+.-]+)\}\s*(.*?)\s*$")
 OPTION = re.compile(r"^\s*:[\w-]+:(\s|$)")
 

@@ -4,7 +4,6 @@ Every page here must stay on its own server, find every file, and log no error. 
 """
 
 import json
-import re
 import urllib.request
 from pathlib import Path
 
