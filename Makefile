@@ -94,7 +94,7 @@ $(VENV)/.torch: $(STAMP)
 
 $(MATHJAX): book/_vendor/package-lock.json
 	@REQUIRED=1 deploy/setup/system node=nodejs npm=npm
-	@echo "setup: MathJax for the book, from npm"
+	@echo "setup: what the pages of the book load, and what bundles and checks it, from npm"
 	@cd book/_vendor && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.package-lock.json
 
 $(REVEAL): book/slides/package-lock.json
