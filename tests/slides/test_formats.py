@@ -199,8 +199,17 @@ def test_only_what_has_changed_is_made_again(real):
 def test_no_slide_of_any_deck_overflows_in_a_browser(real, chromium):
     pages = sorted(real.out.glob("vol*/*.html"))
     assert len(pages) == len(real.decks) + 3
-    for page in pages:
-        assert page_of(chromium, page.parent, page.name, lambda p: p.evaluate(OVERFULL)) == [], page
+
+    def check(page):
+        full = {}
+        for path in pages:
+            page.goto(path.as_uri())
+            page.wait_for_function("window.Reveal && Reveal.isReady()")
+            full[f"{path.parent.name}/{path.name}"] = page.evaluate(OVERFULL)
+        return full
+
+    full = page_of(chromium, pages[0].parent, pages[0].name, check)
+    assert not any(full.values()), full
 
 
 @pytest.mark.slow
