@@ -108,7 +108,13 @@ class Event:
             text = self.results.read_text(encoding="utf-8")
         except FileNotFoundError:
             return []
-        return [json.loads(row) for row in text[:text.rfind("\n") + 1].splitlines()]
+        found = []
+        for n, row in enumerate(text[:text.rfind("\n") + 1].splitlines(), 1):
+            try:
+                found.append(json.loads(row))
+            except ValueError:
+                raise CourseError(f"{self.results}, line {n}: not a line that a run wrote; put the file back as it was") from None
+        return found
 
     def add(self, line):
         """Add a line to the results and see it to the disk. After a cut-off line, in its place."""

@@ -76,10 +76,10 @@ def test_sleeping_costs_what_it_takes_whatever_is_said_of_it(attempt, world):
 import time
 fast = predict
 def predict(layers, x):
-    time.sleep(0.005)
+    time.sleep(0.02)
     return fast(layers, x)
 """)
-    assert min(caught.value.evidence["starts"][0]["seconds"]) > 0.005
+    assert min(caught.value.evidence["starts"][0]["seconds"]) > 0.02
 
 
 @pytest.mark.parametrize("used, awake, caught", [((1.0, 1.0), 1.0, False), ((1.9, 1.0), 1.0, True), ((0.0, 1.9), 1.0, True), ((0.004, 0.04), 0.0, False)])

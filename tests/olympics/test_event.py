@@ -104,6 +104,13 @@ def test_files_that_changed_after_they_came_stop_the_run(tmp_path):
         events.run(event)
 
 
+def test_results_that_somebody_broke_are_named_by_line(tmp_path):
+    event = events.create(tmp_path / "event", "x", simulate.DUE)
+    event.results.write_text('{"entry": "0001-x", "step": "built"}\nrubbish\n{}\n')
+    with pytest.raises(CourseError, match="results.jsonl, line 2"):
+        event.entries()
+
+
 def test_one_command_at_a_time(simulated):
     with simulated[0].locked(), pytest.raises(CourseError, match="another command"):
         events.run(simulated[0])
