@@ -44,9 +44,10 @@ export function summary(course, state, now) {
   const answered = all.reduce((n, s) => n + s.answered, 0), questions = all.reduce((n, s) => n + s.questions, 0);
   const first = Object.values(state.answers).filter((list) => list[0]?.right).length;
   const days = forecast(state, now), reviews = Object.values(state.reviews).flat().length;
+  const due = dueIds(state, now).length;
   const known = answered ? `You have answered ${answered} of ${counted(questions, "question")}, ${first} of them right at the first try.`
     : `There are ${counted(questions, "question")}; you have answered none yet.`;
-  const cards = reviews ? ` Of ${counted(Object.keys(state.reviews).length, "card")} that you have met, ${dueIds(state, now).length} are due now and ${days[1].count} tomorrow.`
+  const cards = reviews ? ` Of ${counted(Object.keys(state.reviews).length, "card")} that you have met, ${due} ${due === 1 ? "is" : "are"} due now and ${days[1].count} tomorrow.`
     : " You have met no card yet.";
   return known + cards;
 }
@@ -70,15 +71,15 @@ const told = (day) => new Date(`${day}T12:00:00`).toLocaleDateString(document.do
 /** @param {{day: string, count: number}[]} days */
 function chart(days) {
   const top = Math.max(1, ...days.map((d) => d.count)), step = 40, high = 90;
-  const words = days.filter((d) => d.count).map((d) => `${told(d.day)}: ${d.count}`).join("; ") || "none";
-  const picture = svg("svg", { viewBox: `0 0 ${step * days.length} ${high + 34}`, class: "mlc-forecast", role: "img", "aria-label": `Cards due a day: ${words}` });
+  const words = days.filter((d) => d.count).map((d) => `${told(d.day)}: ${d.count}`).join("; ");
+  const picture = svg("svg", { viewBox: `0 0 ${step * days.length} ${high + 34}`, class: "mlc-forecast", role: "img", "aria-label": words ? `Cards due a day: ${words}` : "No card is due in these days." });
   days.forEach((d, i) => {
     const tall = (high * d.count) / top;
     picture.append(svg("rect", { x: i * step + 6, y: high + 14 - tall, width: step - 12, height: Math.max(tall, 1), class: "mlc-bar-part" }),
       svg("text", { x: i * step + step / 2, y: high + 10 - tall, "text-anchor": "middle" }, d.count ? String(d.count) : ""),
       svg("text", { x: i * step + step / 2, y: high + 30, "text-anchor": "middle" }, i === 0 ? "today" : String(Number(d.day.slice(8)))));
   });
-  return [picture, el("p", {}, `In words: ${words}.`)];
+  return [picture, el("p", {}, words ? `In words: ${words}.` : "No card is due in these days.")];
 }
 
 /**
