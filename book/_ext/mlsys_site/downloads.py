@@ -8,6 +8,7 @@ import nbformat
 from .student import is_key
 
 _DROPPED = {"bibliography", "contents", "toctree", "glue:figure", "glue:", "glue"}
+_ENGLISH = re.compile(r"^([^\[]*)\[(.*)\]\{\.language-en \.mls-english\}(\s*)$")      # what a translated page marks
 _ROLE = re.compile(r"\{([\w:+.-]+)\}(`+)(.+?)\2")
 _FENCE = re.compile(r"^\s*(`{3,}|:{3,}|~{3,})(?:\{([\w:+.-]+)\}\s*(.*))?\s*$")
 
@@ -50,7 +51,7 @@ def plain(text, glued):
         elif open_ and (open_[-1][1] in _DROPPED or re.match(r"^\s*:[\w-]+:(\s|$)", line)):
             continue
         elif not re.match(r"^(\([\w:.-]+\)=\s*$|%)", line):
-            out.append(_roles(line, glued))
+            out.append(_roles("|".join(_ENGLISH.sub(r"\1\2\3", part) for part in line.split("|")), glued))
     return re.sub(r"\n{3,}", "\n\n", "\n".join(out)).strip()
 
 

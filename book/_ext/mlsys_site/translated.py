@@ -69,6 +69,7 @@ def speak(app, config):
         for key in translate.THEME:
             config.html_theme_options[key] = say(translate.flat(config.html_theme_options[key]))
         config.nb_code_prompt_show, config.nb_code_prompt_hide = say("Show code cell source"), say("Hide code cell source")
+        config.togglebutton_hint, config.togglebutton_hint_hide = say("Click to show"), say("Click to hide")
         search.languages[here] = type(f"Bigrams_{here}", (Bigrams,), {"lang": here, "language_name": here})
         config.html_search_language = here
 
@@ -149,8 +150,14 @@ def html(text, fill):
     text = re.sub(r"(>)(Figure [\d.]*\d)(\.?<)", quiet, text)
     text = re.sub(r'(<figcaption>.*?</span> )(.*?)(</figcaption>)', inside, text, flags=re.S)
     text = re.sub(r'(<p class="mls-say"[^>]*>)(.*?)(</p>)', inside, text, flags=re.S)
-    text = re.sub(r'(<svg[^>]*? aria-label=")([^"]*)(")', quiet, text)
-    text = re.sub(r"(<text[^>]*>)([^<]*)(</text>)", quiet, text)
+    def named(match):
+        """A picture, or a text in one: English where it has no translation."""
+        there = fill(unescape(match[3]))
+        english = ' lang="en"' if there is None and re.search("[A-Za-z]{3}", match[3]) else ""
+        return f"{match[1]}{english}{match[2]}{escape(there) if there else match[3]}{match[4]}"
+
+    text = re.sub(r'(<svg)([^>]*? aria-label=")([^"]*)(")', named, text)
+    text = re.sub(r"(<text)([^>]*>)([^<]*)(</text>)", named, text)
     text = re.sub(r"(<label[^>]*>)([^<:]+?)((?:: |</label>| ?<))", quiet, text)
     text = re.sub(r'(<button type="button">)([^<]*)(</button>)', quiet, text)
     text = re.sub(r"<option( selected)?>([^<]*)</option>",
