@@ -93,11 +93,11 @@ def test_no_table_on_a_page_is_wider_than_its_head():
 
 def test_numbers_that_are_typed_on_the_pages_are_those_of_the_catalogue():
     course = catalogue.load(ROOT)
-    first, syllabi = ((ROOT / f"book/instructors/{n}.md").read_text(encoding="utf-8") for n in ("index", "syllabi"))
+    first, syllabi = (" ".join((ROOT / f"book/instructors/{n}.md").read_text(encoding="utf-8").split()) for n in ("index", "syllabi"))
     parts = {part: sum(a.part == part for a in course.assignments) for part in ("tinytorch", "kits", "drills")}
     assert f"Of {len(course.chapters)} chapters" in first and f"of {len(course.labs)} labs" in first
     assert parts == {"tinytorch": 20, "kits": 6, "drills": 4}, "the first page says twenty, six and four"
     assert course.schedule["minutes"]["chapter"] == 180 and "plus three hours for a whole chapter" in syllabi
     assert course.schedule["minutes"]["talk"] == 60 and "an hour each" in syllabi
     assert course.schedule["load"] == 480 and "above eight hours" in syllabi
-    assert len(course.schedule["quarter"]["build"]) == 9 and "Nine modules" in syllabi
+    assert len(course.schedule["quarter"]["build"]) == 8 and "Eight modules" in syllabi
