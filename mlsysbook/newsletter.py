@@ -93,9 +93,8 @@ def _figures(code, root, where):
     from .book.numbers import written
 
     names = {"benchmark": lambda name: benchmark(root, name), "written": written, "ROOT": root}
-    added = str(root) not in sys.path
-    if added:
-        sys.path.insert(0, str(root))
+    added = [str(p) for p in (root, root / "sim") if str(p) not in sys.path]           # plain Sphinx runs where neither is installed
+    sys.path[:0] = added
     try:
         exec(compile(code, where, "exec"), names)                      # an author's own, as the cells of a chapter are
     except Exception as error:
@@ -103,8 +102,7 @@ def _figures(code, root, where):
         told = str(error) or code.splitlines()[line - 1].strip()
         raise IssueError(f"{where}: line {line} of let: {type(error).__name__}: {told}") from None
     finally:
-        if added:
-            sys.path.remove(str(root))
+        sys.path[:] = [p for p in sys.path if p not in added]
     return {name: value for name, value in names.items() if isinstance(value, str) and not name.startswith("_")}
 
 
