@@ -254,7 +254,8 @@ def test_axe_finds_nothing_serious(theme, chapter, open_page, address, data):
     def violations(page, *places):
         page.wait_for_timeout(300)
         page.evaluate(source)
-        found = page.evaluate("places => axe.run({include: places}, {resultTypes: ['violations']})", [[p] for p in places])
+        options = {"resultTypes": ["violations"]} | ({"runOnly": ["color-contrast"]} if theme == "dark" else {})     # all else is alike
+        found = page.evaluate("([places, options]) => axe.run({include: places}, options)", [[[p] for p in places], options])
         return [(v["id"], v["impact"], [n["html"][:160] for n in v["nodes"][:3]]) for v in found["violations"] if v["impact"] in ("serious", "critical")]
 
     page = chapter(color_scheme=theme)
@@ -267,7 +268,7 @@ def test_axe_finds_nothing_serious(theme, chapter, open_page, address, data):
             page.locator(".mlc-front").focus()
             page.keyboard.press(" ")
         page.screenshot(path=SHOTS / f"{name.lower()}_{theme}.png")
-        assert violations(page, "#mlc-panel", ".mlc-check", ".mlc-open") == [], name
+        assert violations(page, "#mlc-panel", *([".mlc-check", ".mlc-open"] if name == "Quiz" else [])) == [], name
     page.keyboard.press("Escape")
     expect(page.locator("#mlc-panel")).to_be_hidden()
     expect(page.locator(".mlc-open")).to_have_attribute("aria-expanded", "false")
