@@ -56,8 +56,9 @@ def test_the_list_of_languages_leads_to_the_same_page_and_back(open_page, addres
     page.screenshot(path=SHOTS / "chapter_ja.png", full_page=True)
     slider = page.locator(".mls-live input[type=range]").first
     before = page.locator(".mls-live .mls-say").first.inner_text()
-    slider.press("ArrowRight")
+    slider.press("ArrowLeft")
     playwright.expect(page.locator(".mls-live .mls-say").first).not_to_have_text(before)
+    assert re.search("[\u3040-\u30ff]", page.locator(".mls-live .mls-say").first.inner_text()), "it goes on in Japanese"
     page.locator(".mls-languages summary").click()
     page.locator(".mls-languages a", has_text="English").click()
     page.wait_for_url(f"{address}/{INTRODUCTION}")
