@@ -34,7 +34,7 @@ def contents():
 def test_every_page_of_the_contents_is_there_once_and_every_page_is_in_the_contents(settings, contents):
     assert len(contents) == len(set(contents))
     assert [c for c in contents if not (BOOK / f"{c}.md").is_file()] == []
-    skipped = {"AUTHORS", *(p.relative_to(BOOK).with_suffix("").as_posix() for p in BOOK.rglob("_*/**/*.md"))}
+    skipped = {"AUTHORS", *(p.relative_to(BOOK).with_suffix("").as_posix() for p in [*BOOK.rglob("_*/**/*.md"), *BOOK.glob("slides/**/*.md")])}
     pages = {p.relative_to(BOOK).with_suffix("").as_posix() for p in BOOK.rglob("*.md") if not p.name.startswith("_")}
     assert sorted(pages - skipped - set(contents)) == []
     assert "AUTHORS.md" in settings["exclude_patterns"]
