@@ -397,7 +397,8 @@ def quantized(bits, chosen, symmetric):
     error = dequantize(q, scale, zero) - activations
     least, most = -2 ** (bits - 1), 2 ** (bits - 1) - 1
     marks = dequantize(np.arange(least + (symmetric == "yes"), most + 1), scale, zero)
-    return {"scale": scale, "marks": marks.tolist(), "used": len(np.unique(q)), "clipped": float(np.mean(activations > marks[-1] + scale / 2)),
+    clipped = float(np.mean(activations > marks[-1] + scale / 2))
+    return {"scale": scale, "marks": marks.tolist(), "used": len(np.unique(q)), "clipped": clipped,
             "error": float(np.sqrt(np.mean(error**2))), "small": float(np.sqrt(np.mean(error[small] ** 2)))}
 
 
@@ -405,7 +406,8 @@ def histogram(axes, result, settings):
     axes.hist(activations, bins=230, range=(0, 57.5), color="#7fb0d8")
     axes.plot(result["marks"], np.full(len(result["marks"]), 0.6), "|", color="#b5330f", ms=14, clip_on=True)
     axes.axvline(result["marks"][-1], color="#b5330f", ls="--", lw=1)
-    axes.set(yscale="log", xlim=(-1, 57), ylim=(0.4, 4000), xlabel="activation", ylabel="how many", title="red: the marks; dashed: the last one")
+    axes.set(yscale="log", xlim=(-1, 57), ylim=(0.4, 4000), xlabel="activation", ylabel="how many",
+             title="red: the marks; dashed: the last one")
 
 
 def loss_said(result, settings):
