@@ -28,10 +28,12 @@ def small_book(folder):
     with open(book / "references.bib", "a") as bib:
         bib.write("\n@misc{sample2026, author = {Ada Sample}, title = {A sample}, year = {2026}}\n")
     (book / "map.md").write_text("# Course map\n\nThe real one leads to chapters that are not here.\n")
+    (book / "instructors").mkdir()
+    (book / "instructors" / "index.md").write_text("# For instructors\n\nThe real pages read the whole catalogue.\n")
     paths = [{"file": f"paths/{p.stem}"} for p in sorted((book / "paths").glob("*.md"))]
     (book / "_toc.yml").write_text(yaml.safe_dump({"format": "jb-book", "root": "index", "parts": [
         {"caption": "Volume I: a sample", "numbered": True, "chapters": [{"file": "vol1/01_sample"}]},
-        {"caption": "Choose your path", "chapters": [*paths, {"file": "map"}]}]}))
+        {"caption": "Choose your path", "chapters": [*paths, {"file": "map"}, {"file": "instructors/index"}]}]}))
     return SimpleNamespace(root=folder)
 
 
