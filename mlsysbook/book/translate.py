@@ -152,6 +152,8 @@ def page_messages(root, page):
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise TranslationError(f"{path}: cannot be read ({error.strerror})") from None
+    if page == README:
+        text = text.replace(f"{_languages_line('')}\n\n", "", 1)
     found = Messages(page)
     for block in blocks(text, path.relative_to(root).as_posix()):
         for each in block.texts:
@@ -393,12 +395,17 @@ def strings(root, language, name):
 def readme(root, language):
     """README.md in a language: what is not translated stays English and says so; code blocks as they are."""
     english, known = (root / "README.md").read_text(encoding="utf-8"), strings(root, language, README)
+    english = english.replace(f"{_languages_line('')}\n\n", "", 1)
     text = put_back(english, known, lambda each: f"[EN] {each}", "README.md")
-    names = {"": "English"} | LANGUAGES
-    line = " · ".join(name if code == language else f"[{name}](README{'.' if code else ''}{code}.md)" for code, name in names.items())
     head, _, rest = text.partition("\n")
     made = f"<!-- Made by `mlsys translate readme` from README.md and book/locale/{language}; change those. -->"
-    return f"{made}\n{head}\n{line}\n\n{rest}"
+    return f"{made}\n{head}\n{_languages_line(language)}\n\n{rest}"
+
+
+def _languages_line(language):
+    """The links from README in one language ("" for English) to the others."""
+    names = {"": "English"} | LANGUAGES
+    return " · ".join(name if code == language else f"[{name}](README{'.' if code else ''}{code}.md)" for code, name in names.items())
 
 
 # ---- Checks
