@@ -102,8 +102,8 @@ def check(folder: Annotated[Path, typer.Argument(help="The entry.")]):
     for name, (value, low, high) in found.result["scores"].items():
         table.add_row(name, f"{value:.3f}", f"{low:.3f} to {high:.3f}")
     out.print(table)
-    out.print(f"valid: {found.result['bytes']:,} of {found.track.bytes:,} bytes, {found.result['accuracy']:.1%} right of at least "
-              f"{found.track.accuracy:.1%}; scores are ratios to the reference, above 1 is better")
+    out.print(f"valid: {found.result['bytes']:,} of {found.track.bytes:,} bytes, {found.result['accuracy']:.1%} right, the reference "
+              f"{found.result['reference_accuracy']:.1%}; scores are ratios to the reference, above 1 is better")
 
 
 @olympics_app.command("open")

@@ -27,7 +27,7 @@ FORMULAS = (
     ("memory", "Reference's bytes / entry's bytes: all arrays of the model, and what data the code carries. Counted, so its interval is "
                "a point."),
     ("accuracy", "Reference's error / entry's error, error = (wrong + 1/2) / (asked + 1), over all pictures that were asked while time "
-                 "was taken. A bootstrap of the digits that the pictures were made of."),
+                 "was taken. A bootstrap of the drawings that the pictures were made of."),
     ("all-round", "(latency × memory × accuracy) to the power 1/3; the ends of the interval are those of the three, multiplied."),
 )
 

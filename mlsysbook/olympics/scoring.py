@@ -5,7 +5,7 @@
     accuracy    reference's error / entry's error, error = (wrong + 1/2) / (asked + 1) over the same pictures
     all-round   (latency x memory x accuracy) ** (1/3)
 
-Intervals hold 95 % of a bootstrap: of turns for latency, where the interval holds that of every start; of digits, for entry
+Intervals hold 95 % of a bootstrap: of turns for latency, where the interval holds that of every start; of drawings, for entry
 and reference alike, for accuracy. Memory is counted, so its interval is a point. That of all-round multiplies the ends,
 which makes it wide rather than narrow.
 """
@@ -48,7 +48,7 @@ def memory(entry, reference):
 
 
 def accuracy(wrong, reference_wrong, asked, seed=0):
-    """Score from wrong answers of entry and reference and pictures asked, for each digit that pictures were made of."""
+    """Score from wrong answers of entry and reference and pictures asked, for each drawing that pictures were made of."""
     wrong, reference_wrong, asked = (np.asarray(a, float) for a in (wrong, reference_wrong, asked))
     drawn = np.random.default_rng(seed).integers(0, len(asked), (RESAMPLES, len(asked)))
 

@@ -34,19 +34,21 @@ def build(x, y, budget, seed):
 _FLOAT = '''
 
 def build(x, y, budget, seed):
-    model = capstone.trained(x, y, (64, WIDTH, 10), seed)
+    model = capstone.trained(x, y, (64, WIDTH, 10), seed, epochs=75)
     layers = [m for m in model.modules() if isinstance(m, capstone.Linear)]
     return {f"{name}{k}": getattr(layer, name).numpy().astype("float16") for k, layer in enumerate(layers) for name in ("weight", "bias")}
 '''
 _PRUNED = '''
 
 def build(x, y, budget, seed):
-    model = capstone.trained(x, y, (64, 4 * WIDTH // 3, 10), seed)
+    model = capstone.trained(x, y, (64, 4 * WIDTH // 3, 10), seed, epochs=100)
     first, last = [m for m in model.modules() if isinstance(m, capstone.Linear)]
     w, b, v = first.weight.numpy(), first.bias.numpy(), last.weight.numpy()
     keep = np.sort(np.argsort(np.linalg.norm(w, axis=1) * np.linalg.norm(v, axis=0))[-WIDTH:])
+    hidden = np.column_stack([np.maximum(x @ w[keep].T + b[keep], 0), np.ones(len(x))])         # what is left is fitted again
+    fitted = np.linalg.solve(hidden.T @ hidden + 3 * np.eye(len(keep) + 1), hidden.T @ np.eye(10)[y]).T
     found = {}
-    for k, (weight, bias) in enumerate(((w[keep], b[keep]), (v[:, keep], last.bias.numpy()))):
+    for k, (weight, bias) in enumerate(((w[keep], b[keep]), (fitted[:, :-1], fitted[:, -1]))):
         scales = np.maximum(abs(weight).max(axis=1), 1e-12) / 127
         found |= {f"weight{k}": np.rint(weight / scales[:, None]).astype(np.int8), f"scales{k}": scales.astype(np.float32),
                   f"bias{k}": bias.astype(np.float32)}
@@ -150,17 +152,18 @@ KINDS = {
     "reference": Kind("hands in the starter"),
     "fast": Kind("converts weights once, when it is loaded", _FAST),
     "wide": Kind("twelve hidden units more for each thousand bytes", _wide("W0") + _FAST),
-    "half": Kind("half as wide", _wide("W1")),
-    "half-fast": Kind("half as wide, weights converted once", _wide("W1") + _FAST),
+    "half": Kind("half as wide, trained three times as long", _wide("W1", 75)),
+    "half-fast": Kind("half as wide, trained three times as long, weights converted once", _wide("W1", 75) + _FAST),
     "patient": Kind("trains three times as long", _wide("W0", 75)),
-    "float16": Kind("float16 in place of int8", _FLOAT.replace("WIDTH", "W1") + _FAST),
-    "pruned": Kind("trains a third more units than it keeps", _PRUNED.replace("WIDTH", "W1")),
+    "float16": Kind("float16 in place of int8, trained three times as long", _FLOAT.replace("WIDTH", "W1") + _FAST),
+    "pruned": Kind("trains a third more units than it keeps, and fits the last layer again", _PRUNED.replace("WIDTH", "W1")),
     "one-layer": Kind("no hidden layer", _ONE_LAYER.replace("EPOCHS", "25")),
     "one-layer-fast": Kind("no hidden layer, weights converted once", _ONE_LAYER.replace("EPOCHS", "40") + _FAST),
     "cached": Kind("keeps its last answer, which is never asked for again", _CACHED),
     "slow": Kind("answers each request in two halves", _SLOW),
     "stored": Kind("trained at home, hands in arrays", "", weights=True, manifest=(('build = "build"', 'weights = "model.npz"'),)),
     "own": Kind("runs on notebooks of all modules, as a student's own", notebooks=True),
+    "too-small": Kind("no hidden layer where others have room for one", _ONE_LAYER.replace("EPOCHS", "40") + _FAST, "accuracy"),
     "crawls": Kind("one picture at a time", _CRAWL, "budget"),
     "bloated": Kind("a hidden layer of 400 units", _wide(400), "budget"),
     "hoards": Kind("keeps weights as a text in its code", f"\n\nKEPT = {'0123456789abcdef' * 1100!r}\n", "budget"),
@@ -180,7 +183,7 @@ KINDS = {
 _GOOD = ("fast", "half-fast", "reference", "one-layer-fast", "wide", "pruned", "float16", "cached", "half", "one-layer", "patient", "slow",
          "stored", "own")
 _BAD = ("raises", "guesses", "nan", "clock", "wrong-shape", "shadow", "syntax", "bloated", "no-track", "hoards", "hangs", "network",
-        "crawls", "no-build", "busy")
+        "crawls", "no-build", "busy", "too-small")
 _WIDTHS = {"cloud": (150, 64), "edge": (88, 48), "mobile": (46, 24), "tiny": (6, 5)}
 
 
@@ -211,8 +214,10 @@ def plan(n):
         bad = k % 3 == 2
         kind = (_BAD[k // 3 % len(_BAD)] if bad else _GOOD[(k - k // 3) % len(_GOOD)])
         track = tracks[(k + k // 4) % 4]
-        if kind in ("wide", "half", "half-fast", "pruned", "float16", "patient") and track == "tiny":
-            track = tracks[k % 3]       # a hidden layer is no good there
+        if kind in ("wide", "half", "half-fast", "pruned", "float16", "patient", "too-small") and track == "tiny":
+            track = tracks[k % 3]       # a hidden layer is no good there, and none is enough
+        if kind.startswith("one-layer"):
+            track = "tiny"
         team = f"Sim {k + 1:02d} {kind}"
         rest.append(Made(kind, track, team, (team,) if k % 2 == 0 else (f"{team} a", f"{team} b"), 850 - k, seed=k))
     return special + rest

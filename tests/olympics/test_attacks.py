@@ -100,7 +100,7 @@ def predict(layers, x):
     kept.add(x[:3].tobytes())
     return asked(layers, x)
 """)
-    assert found["accuracy"] > 0.9
+    assert found["accuracy"] > 0.7
 
 
 def test_what_build_leaves_behind_does_not_reach_predict(attempt):
@@ -116,7 +116,7 @@ def load(model):
     assert caught.value.kind == "crash"
 
 
-def test_the_set_that_the_pictures_were_made_of_is_not_in_the_box(attempt):
+def test_no_data_set_is_in_the_box(attempt):
     with pytest.raises(Fault, match="ImportError|ModuleNotFoundError|AttributeError"):
         attempt("\nfrom tinytorch import datasets\ndatasets.digits()\n")
 

@@ -28,7 +28,7 @@ def test_the_tracks_are_those_of_the_capstone():
     from tinytorch.capstone import BUDGETS
 
     assert {n: (t.bytes, t.flop) for n, t in tracks.TRACKS.items()} == {n: (b["bytes"], b["flop"]) for n, b in BUDGETS.items()}
-    assert all(t.accuracy == pytest.approx(BUDGETS[n]["accuracy"] - 0.04) and t.reason for n, t in tracks.TRACKS.items())
+    assert all(0.02 <= t.behind <= 0.05 and t.reason for t in tracks.TRACKS.values())
 
 
 def test_the_starter_can_be_read_and_carries_no_data(entry):
