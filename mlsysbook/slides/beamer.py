@@ -13,6 +13,7 @@ from .fill import markdown
 
 SMALLEST = 0.02                     # size of a figure's letters as a share of the slide's height
 TALL, WIDE = 90 / 25.4 * 72.27, 144 / 25.4 * 72.27       # of the slide and of its text, pt
+RUNS = 4                            # of XeLaTeX at most, until tables know their columns
 _MOST = 1.0                         # pt that a line may stand out, which nobody sees
 PACKAGES = "texlive-xetex texlive-latex-recommended texlive-latex-extra texlive-fonts-recommended lmodern fonts-inter"
 
@@ -36,9 +37,12 @@ def make(deck, outputs, chapter, theme, slides, *, notes=False):
                    "-V", f"theme={theme.name}", "-V", f"total={len(deck.slides)}", *(["-V", "shownotes=1"] if notes else [])]
         tex = pandoc.run(deck, markdown(deck, outputs, chapter, show), options, folder)
         (folder / "deck.tex").write_text(_marked(deck, tex), encoding="utf-8")
-        done = subprocess.run([program, "-interaction=nonstopmode", "-halt-on-error", "deck.tex"], cwd=folder, capture_output=True,
-                              env=pandoc.environment() | {"TEXINPUTS": f"{folder}:"})
-        log = (folder / "deck.log").read_text(encoding="utf-8", errors="replace") if (folder / "deck.log").is_file() else ""
+        for _ in range(RUNS):               # a table knows the widths of its columns from the run before
+            done = subprocess.run([program, "-interaction=nonstopmode", "-halt-on-error", "deck.tex"], cwd=folder, capture_output=True,
+                                  env=pandoc.environment() | {"TEXINPUTS": f"{folder}:"})
+            log = (folder / "deck.log").read_text(encoding="utf-8", errors="replace") if (folder / "deck.log").is_file() else ""
+            if done.returncode or not re.search(r"longtable Warning: (?:Column|Table) widths have changed", log):
+                break
         if found := faults(deck, log, notes):
             raise SlideError("\n".join(found))
         if done.returncode:
