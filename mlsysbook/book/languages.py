@@ -67,12 +67,13 @@ def assemble(root, html, builds):
              for language, top in there.items()}  # fmt: skip
     for language, top in there.items():
         say = translate.words(root, language)
-        brought = translate.strings(root, language, translate.SITE) if language != "en" else {}
+        spoken = translate.site_messages(root).kinds if language != "en" else {}
+        brought = {text: there for text in spoken if spoken[text].endswith(".js") and (there := say(text)) != text}
         for name in sorted(found[language]):
             path = top / name
             text = path.read_text(encoding="utf-8")
             if language != "en":
-                text = _lead_home(text, name, found["en"], say)
+                text = _lead_home(_framed(text, say), name, found["en"], say)
                 text = text.replace("</head>", f'<script id="mls-words" type="application/json">{_json(brought)}</script>\n</head>', 1)
                 text = re.sub(r'<html lang="[^"]*"', f'<html lang="{tag(language)}"', text, count=1)
             text = text.replace("</head>", _alternates(name, language, found) + "</head>", 1)
@@ -91,6 +92,19 @@ def _from(name, language, other, target):
     """Address of a page of another language, from a page of this one."""
     start = os.path.dirname(f"{'' if language == 'en' else language + '/'}{name}")
     return os.path.relpath(f"{'' if other == 'en' else other + '/'}{target}", start or ".")
+
+
+def _framed(text, say):
+    """What the theme's templates write round the article."""
+    head, article, rest = text.partition("<article")
+    article, end, rest = (article + rest).partition("</article>")
+
+    words = "|".join(map(re.escape, translate.TEMPLATES))
+
+    def frame(part):
+        return re.sub(rf'(>\s*|\b(?:title|aria-label)=")({words})(?=\s*<|")', lambda m: m[1] + escape(say(m[2])), part)
+
+    return frame(head) + article + end + frame(rest)
 
 
 def _lead_home(text, name, english, say):

@@ -35,6 +35,7 @@ class Picture:
     alt: str
     caption: str
     label: str              # "Figure 13.2"
+    choices: tuple = ()     # what a live figure offers in its lists
 
     @property
     def size(self):
@@ -124,7 +125,7 @@ def _picture(page, plain):
     caption = re.search(r"<figcaption>(.*?)</figcaption>", page, re.S)[1]
     label, _, alt = re.match(r"(Figure(?: [\d.]*\d)?)(\. )(.*)", plain, re.S).groups()
     caption = html.unescape(re.sub(r'<span class="mls-label">.*?</span>|<[^>]+>', "", caption)).strip()
-    return Picture(name, svg, alt, caption, label)
+    return Picture(name, svg, alt, caption, label, tuple(map(html.unescape, re.findall(r"<option[^>]*>([^<]*)</option>", page))))
 
 
 def _text(value):

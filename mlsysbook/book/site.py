@@ -110,12 +110,12 @@ def where(course, chapter, _=str):
     after = [c for c in course.chapters if chapter.number in c.requires]
     for words, others in ((_("Builds on"), before), (_("Leads to"), after)):
         if others:
-            lines.append(f"- **{words}** {', '.join(_doc(c, _) for c in others)}")
+            lines.append(f"- **{words}** {_(', ').join(_doc(c, _) for c in others)}")
     return "\n".join(lines)
 
 
 def _get(assignment, _=str):
-    return f": `mlsys get {assignment}`" if assignment else f", {_('planned')}"
+    return f"{_(': ')}`mlsys get {assignment}`" if assignment else f"{_(', ')}{_('planned')}"
 
 
 def _doc(chapter, _=str):
@@ -170,12 +170,12 @@ def course_map(course, volume, _=str):
     for c in course.chapters:
         if c.volume != volume:
             continue
-        written = "" if not is_outline(course, c) else f" ({_('outline')})"
+        written = "" if not is_outline(course, c) else fill(_(" ({1})"), _("outline"))
         cells = [c.week, f"{_doc(c, _)}{written}",
-                 ", ".join(_mark(f"{n} {_(labs[n].title)}", labs[n].assignment) for n in c.labs),
-                 ", ".join(_mark(f"{n:02} {_(modules[n].title)}", modules[n].assignment) for n in c.modules),
-                 ", ".join(_mark(_(kits[n].title), kits[n].assignment) for n in c.kits),
-                 ", ".join([*(_(_drill(course, d)) for d in c.drills),
+                 _(", ").join(_mark(f"{n} {_(labs[n].title)}", labs[n].assignment) for n in c.labs),
+                 _(", ").join(_mark(f"{n:02} {_(modules[n].title)}", modules[n].assignment) for n in c.modules),
+                 _(", ").join(_mark(_(kits[n].title), kits[n].assignment) for n in c.kits),
+                 _(", ").join([*(_(_drill(course, d)) for d in c.drills),
                             *([fill(_("{1} kinds of question"), len(asked[c.number]))] if c.number in asked else [])])]  # fmt: skip
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
@@ -188,7 +188,7 @@ def _mark(text, assignment):
 def prerequisites(course, volume, _=str):
     """What each chapter of a volume builds on, as a list: the graph in words."""
     titles = {c.number: _(c.title) for c in course.chapters}
-    return "\n".join("- " + (fill(_("{1} builds on {2}."), _doc(c, _), ", ".join(f"{n} {titles[n]}" for n in c.requires)) if c.requires
+    return "\n".join("- " + (fill(_("{1} builds on {2}."), _doc(c, _), _(", ").join(f"{n} {titles[n]}" for n in c.requires)) if c.requires
                              else fill(_("{1} builds on nothing before it."), _doc(c, _)))
                      for c in course.chapters if c.volume == volume)  # fmt: skip
 

@@ -12,7 +12,9 @@ import io
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cache
+from html import unescape
 
 import yaml
 
@@ -23,6 +25,13 @@ PAGES = ("index", "paths/student", "paths/self_learner", "paths/instructor", "pa
 README, SITE, TITLES = "README", "site", "titles"      # catalogues that are no page: README.md, words of the site, titles of course.yml
 WIDTH = 110                                             # of a line in a catalogue
 STALE = 0.10                                            # share of a translated page's words that may have changed
+PICTURED = "word in a picture"                          # messages that no source shows: cells compute them, catalogues keep them
+SPACE = "\u00a0"                                        # between a computed number and its unit
+
+# Powers of ten: units that scale a number in English, and words that a translation's unit may begin with.
+SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+OTHER_SCALES = {"千": 3, "천": 3, "万": 4, "만": 4, "百万": 6, "백만": 6, "億": 8, "亿": 8, "억": 8, "十亿": 9, "十億": 9, "십억": 9,
+                "万亿": 12, "兆": 12, "조": 12, "× 10³": 3, "× 10⁶": 6, "× 10⁹": 9, "× 10¹²": 12}
 
 # Directives by what their body holds. One that is in neither list stops the extraction: nobody knows whether it has text.
 TEXT = {"admonition", "attention", "card", "caution", "container", "danger", "dropdown", "epigraph", "exercise", "grid", "grid-item",
@@ -179,26 +188,23 @@ def drawn(text):
         code = re.sub(r"\A(?:---\n.*?\n---\n|(?:[ \t]*:[\w-]+:.*\n)+)", "", cell, flags=re.S if cell.startswith("---") else 0)
         trees.append(ast.parse(code))
     functions = {node.name: node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-    found = []
+    found, named = [], {}
+    for tree in trees:
+        _assigned(tree.body, named)
     for tree in trees:
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
             name = getattr(call.func, "id", getattr(call.func, "attr", ""))
             given = {k.arg: k.value for k in call.keywords}
             if name in ("figure", "live"):
-                found += [(kind, template(given[kind])) for kind in ("alt", "caption") if kind in given]
+                found += [said for kind in ("alt", "caption") if kind in given for said in _sentence(kind, given[kind], named)]
             if name == "live":
                 found += [("label", template(e)) for key in ("x", "y", "limit") if key in given for e in _firsts(given[key])]
                 if isinstance(given.get("controls"), ast.Dict):
                     found += [("label", template(e)) for value in given["controls"].values for e in _firsts(value)]
                 say = functions.get(getattr(given.get("say"), "id", None))
+                inside = _assigned(ast.walk(say), dict(named)) if say else {}
                 for back in (n for n in ast.walk(say) if isinstance(n, ast.Return)) if say else ():
-                    choices = [back.value]
-                    while choices:
-                        choice = choices.pop(0)
-                        if isinstance(choice, ast.IfExp):
-                            choices += [choice.body, choice.orelse]
-                        else:
-                            found.append(("sentence", template(choice)))
+                    found += _sentence("sentence", back.value, inside)
             if name in ("number", "exercise_key"):
                 found += [("unit after a number", unit) for e in call.args[2:3] if re.search("[a-z]{4}", unit := template(e))]
                 found += [("number in words", template(given["text"]))] if "text" in given else []
@@ -216,12 +222,43 @@ def _firsts(node):
     return [node.elts[0]] if isinstance(node, ast.Tuple) and node.elts else [node] if isinstance(node, ast.Constant) else []
 
 
+def _assigned(nodes, found):
+    """Texts that names stand for, {name: [node]}: what a sentence is put together from."""
+    for node in nodes:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.JoinedStr | ast.IfExp | ast.BinOp):
+            for target in node.targets:
+                if isinstance(target, ast.Name):
+                    found.setdefault(target.id, []).append(node.value)
+    return found
+
+
+def _sentence(kind, node, named, within=()):
+    """(kind, template) of a text and of the clauses that fill its places: both sides of a choice, the parts of a joined list, and what
+    a name was given in the same function or page."""
+    if isinstance(node, ast.IfExp):
+        return _sentence(kind, node.body, named, within) + _sentence(kind, node.orelse, named, within)
+    if isinstance(node, ast.FormattedValue):
+        return _sentence(kind, node.value, named, within)
+    if isinstance(node, ast.Name):
+        return [s for each in named.get(node.id, ()) if node.id not in within for s in _sentence(kind, each, named, (*within, node.id))]
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "join" and node.args:
+        between, parts = node.func.value, node.args[0]
+        joined = [(kind, f"{{1}}{between.value}{{2}}")] if isinstance(between, ast.Constant) and re.search("[a-z]", between.value) else []
+        return joined + (_sentence(kind, parts.elt, named, within) if isinstance(parts, ast.GeneratorExp | ast.ListComp) else [])
+    text, places = _taken_apart(node)
+    return ([(kind, text)] if text else []) + [s for each in places if each is not node for s in _sentence(kind, each, named, within)]
+
+
 def template(node):
     """A text of Python source with numbered places for what is computed; empty if nothing of it is written out."""
-    parts, count = [], 0
+    return _taken_apart(node)[0]
+
+
+def _taken_apart(node):
+    """(template, nodes of its places)."""
+    parts, places = [], []
 
     def walk(node):
-        nonlocal count
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             parts.append(node.value)
         elif isinstance(node, ast.JoinedStr):
@@ -231,37 +268,102 @@ def template(node):
             walk(node.left)
             walk(node.right)
         else:
-            count += 1
-            parts.append(f"{{{count}}}")
+            places.append(node)
+            parts.append(f"{{{len(places)}}}")
 
     walk(node)
     text = flat("".join(parts))
-    return text if _has_words(text) else ""
+    return (text if _has_words(text) else ""), places
+
+
+def pictured(course, page):
+    """Words that the executed figures of a chapter draw, and that no message of its source covers, in order: names of curves, of
+    tasks, of choices, which come from data. Raises BookError where a cell fails. Proper names with digits are no words."""
+    number = next((c.number for c in getattr(course, "chapters", ()) if c.file == page), None)
+    if number is None:
+        return []
+    from . import outputs
+
+    known = page_messages(course.root, page).kinds
+    fill, found = Filler({text: text for text in known}), {}
+    for picture in outputs.outputs(course, number).figures.values():
+        for text in (*re.findall(r"<text[^>]*>([^<]*)</text>", picture.svg), *picture.choices):
+            text = flat(unescape(text))
+            if re.search("[a-z]{3}", text) and not re.fullmatch(r"\S*\d\S*", text) and fill(text) is None:
+                found.setdefault(text)
+    return list(found)
 
 
 class Filler:
-    """Texts that cells made, in another language: whole, by their template, or number by number and unit by unit."""
+    """Texts that cells made, in another language: whole, by their template and what fills it, or number by number and unit by unit."""
 
     def __init__(self, known):
-        self.whole = {text: there for text, there in known.items() if "{1}" not in text}
+        self.units = {text: there for text, there in known.items() if _scale(text)}
+        self.whole = {text: there for text, there in known.items() if "{1}" not in text and text not in self.units}
+        self.comma = known.get(", ", ", ")
         self.parts = []
         for text in sorted((t for t in known if "{1}" in t), key=len, reverse=True):
             places = re.findall(r"\{(\d+)\}", text)
             pattern = re.sub(r"\\\{\d+\\\}", lambda _: "(.+?)", re.escape(text))
-            self.parts.append((re.compile(pattern, re.S), places, known[text]))
+            pattern = pattern.replace(r"(.+?)\ (.+?)", r"(.+?)\ ([-\u2212]?[\d.,e+]+)")         # a name, then its number
+            joint = re.fullmatch(r"\{1\} \w+ \{2\}", text)
+            self.parts.append((re.compile(pattern, re.S), places, known[text], joint))
 
     def __call__(self, text):
         """The translation of a text, or None."""
         text = flat(text)
         if text in self.whole:
             return self.whole[text]
-        for pattern, places, there in self.parts:       # the longest first
+        for pattern, places, there, joint in self.parts:        # the longest first
             if match := pattern.fullmatch(text):
-                for place, value in zip(places, match.groups(), strict=True):
-                    there = there.replace(f"{{{place}}}", value)
+                filled = [self(value) or self._listed(value) for value in match.groups()]
+                if joint and not all(filled):                   # "{1} to {2}" is in many a text
+                    continue
+                for place, new, old in zip(places, filled, match.groups(), strict=True):
+                    there = there.replace(f"{{{place}}}", new or old)
                 return there
-        number, space, unit = text.partition("\u00a0")
+        number, space, unit = text.partition(SPACE)
+        if unit in self.units:
+            return scaled(number, self.units[unit])
         return f"{number}{space}{self.whole[unit]}" if unit in self.whole else None
+
+    def _listed(self, text):
+        """A list whose parts, or the names before whose numbers, are messages; None if none is."""
+        for mark, there in (("; ", None), (", ", self.comma)):
+            parts = text.split(mark)
+            filled = [self(p) or self._counted(p) for p in parts] if len(parts) > 1 else []
+            if any(filled):
+                return (there or mark).join(new or old for new, old in zip(filled, parts, strict=True))
+        return self._counted(text)
+
+    def _counted(self, text):
+        """"chat: 5, 81" with its name translated."""
+        match = re.fullmatch(r"(.*?[^\d\s.,:])(:? [-\u2212]?\d[\d., e+%-]*)", text, re.S)
+        return f"{name}{match[2]}" if match and (name := self.whole.get(match[1])) else None
+
+
+def _scale(text):
+    """The power of ten of a unit such as "billion" or "million USD"; None for what scales nothing."""
+    return SCALES.get(text.split(" ")[0]) if text.count(" ") < 2 else None
+
+
+def _forms(unit):
+    """[(factor, unit)] of a translated unit: "10 亿" multiplies the number by ten; "100 万 | 0.01 亿" gives a choice by size."""
+    matches = [re.fullmatch(r"(?:(\d+(?:\.\d+)?) )?(\D.*)", form) for form in unit.split(" | ")]
+    return [(Decimal(m[1] or 1), m[2]) for m in matches] if all(matches) else []
+
+
+def scaled(number, unit):
+    """A number and its translated unit, the number multiplied by the unit's factor: ("24", "10 亿") -> 240 亿. Of several forms it is
+    the last that leaves 1 or more. None for a number that is not in plain digits."""
+    if not re.fullmatch(r"[-\u2212]?\d[\d,]*(\.\d+)?", number):
+        return None
+    value = Decimal(number.replace(",", "").replace("\u2212", "-"))
+    every = [(value * factor, name) for factor, name in _forms(unit)]
+    value, name = next((each for each in reversed(every) if abs(each[0]) >= 1), every[0])
+    text = f"{value:,f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return f"{text.replace('-', chr(0x2212))}{SPACE}{name}"
 
 
 # ---- Words of the site, and titles of the catalogue
@@ -269,6 +371,10 @@ class Filler:
 # What the cells' own helpers write on a page (mlsysbook/book/{numbers,figures}.py).
 THEME = ("search_bar_text", "toc_title", "extra_footer")         # of html_theme_options in _config.yml
 HELPERS = ("Your answer", "Check", "for", "Figure {1}")
+CAPTIONS = ("Choose your path", "Teaching", "Reference")        # parts of the table of contents
+# What the theme's templates write and its own catalogues leave in English.
+TEMPLATES = ("Skip to main content", "Back to top", "Version warning", "Main", "Page", "Toggle primary sidebar", "Toggle secondary sidebar",
+             "next page", "previous page", "Please activate JavaScript to enable the search functionality.")
 
 
 def site_messages(root):
@@ -280,18 +386,34 @@ def site_messages(root):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in ("_", "say") and node.args:
                 if isinstance(node.args[0], ast.Constant):
-                    found.add(node.args[0].value, path.name)
-    for path in sorted((root / "book/_static").glob("*.js")):
+                    found.kinds.setdefault(node.args[0].value, path.name)
+    for path in (*sorted((root / "book/_static").glob("*.js")), *sorted((root / "book/companion/js").glob("*.js"))):
         for text in re.findall(r'\b_\("((?:[^"\\]|\\.)*)"', path.read_text(encoding="utf-8")):
-            found.add(text, path.name)
+            found.kinds.setdefault(text, path.name)
+        for noun in re.findall(r'\bcounted\(.*?, "([a-z ]+)"\)', path.read_text(encoding="utf-8")):
+            found.add(f"{{1}} {noun}", path.name)
+            found.add(f"{{1}} {noun}s", path.name)
     settings = yaml.safe_load((root / "book" / "_config.yml").read_text(encoding="utf-8"))["sphinx"]["config"]["html_theme_options"]
     for key in THEME:
         found.add(flat(settings[key]), "theme")
-    for caption in ("Choose your path", "Reference"):
+    for caption in CAPTIONS:
         found.add(caption, "contents")
+    for text in TEMPLATES:
+        found.add(text, "theme")
+    for title in _english_titles(root):
+        found.add(title, "title of a page that is in English only")
     for text in HELPERS:
         found.kinds.setdefault(text, "answer fields and figures")
     return found
+
+
+def _english_titles(root):
+    """Headings of the pages that the table of contents leads to and no language has."""
+    from .languages import heading
+    from .site import INSTRUCTORS, REFERENCE
+
+    pages = [*(f"instructors/{name}" for name in INSTRUCTORS), *(name for name in REFERENCE if name not in PAGES), "newsletter/index"]
+    return [heading(root, page) for page in pages if (root / "book" / f"{page}.md").is_file()]
 
 
 def title_messages(course):
@@ -356,7 +478,8 @@ def update(course, language, name):
 
     path = course.root / "book" / "locale" / language / "LC_MESSAGES" / f"{name}.po"
     fresh = Catalog(locale=language, fuzzy=False)
-    for text, kind in messages(course, name).kinds.items():
+    kinds = messages(course, name).kinds | dict.fromkeys(pictured(course, name), PICTURED)
+    for text, kind in kinds.items():
         fresh.add(text, auto_comments=[kind])
     if path.is_file():
         old = read(path, language)
@@ -364,7 +487,7 @@ def update(course, language, name):
         kept = {m.id: m for m in old if m.id}
         old.update(fresh, update_creation_date=False)
         merged = Catalog(locale=language, fuzzy=False)
-        for text, kind in messages(course, name).kinds.items():
+        for text, kind in kinds.items():
             m = kept.get(text) or old[text]
             flags = {"fuzzy"} if m.fuzzy or (text not in known and begun) else set()
             merged.add(text, m.string, flags=flags, auto_comments=[kind], user_comments=m.user_comments)
@@ -431,7 +554,8 @@ def state(course, language, name):
     """State of one catalogue against its source as it is now."""
     catalogue = {m.id: m for m in read(catalogues(course.root, language)[name], language) if m.id}
     words = translated = changed = 0
-    for text in messages(course, name).kinds:
+    computed = [m.id for m in catalogue.values() if PICTURED in m.auto_comments]
+    for text in (*messages(course, name).kinds, *computed):
         n, m = len(text.split()), catalogue.get(text)
         words += n
         if m is None or m.fuzzy:
@@ -450,9 +574,24 @@ def faults(msgid, msgstr):
         wrong.append(f"has full-width {''.join(full)}; wants the plain characters")
     for mark in sorted((ours - theirs) | (theirs - ours)):
         wrong.append(f"has {theirs[mark]} of {mark}; the English has {ours[mark]}")
+    if (power := _scale(msgid)) is not None:
+        return wrong + [f"has {form!r}, which is not {msgid}; wants a factor and a unit of the language, such as {_example(power)!r}"
+                        for form in msgstr.split(" | ") if not _worth(form, power)]  # fmt: skip
     here, there = Counter(_numbers(msgid)), Counter(_numbers(msgstr))
     wrong += [f"lacks the number {n}" for n in sorted(here - there)]
     return wrong
+
+
+def _worth(form, power):
+    """Whether a factor and a unit of another language make this power of ten."""
+    for factor, unit in _forms(form):
+        scale = max((word for word in OTHER_SCALES if unit.startswith(word)), key=len, default=None)
+        return scale is not None and factor * 10 ** OTHER_SCALES[scale] == 10**power
+    return False
+
+
+def _example(power):
+    return {3: "千", 6: "100 万", 9: "10 億", 12: "兆"}[power]
 
 
 def _marks(text):

@@ -104,6 +104,10 @@ def test_a_directive_that_nobody_knows_stops_the_extraction():
     ("rises to {1}, {2}", "{2} から {1}", []),
     ("rises to {1}", "上がる", ["has 0 of {1}; the English has 1"]),
     ("20,000 of 96", "2万の 96", ["lacks the number 20,000"]),
+    ("billion", "10 億", []), ("million USD", "100 万 USD | 0.01 億 USD", []), ("thousand", "千", []), ("trillion", "万亿", []),
+    ("billion", "億", ["has '億', which is not billion; wants a factor and a unit of the language, such as '10 億'"]),
+    ("million", "100 万 | 0.1 億", ["has '0.1 億', which is not million; wants a factor and a unit of the language, such as '100 万'"]),
+    ("million", "many", ["has 'many', which is not million; wants a factor and a unit of the language, such as '100 万'"]),
     ("a", "１つ\n", ["has a line break; a translation is one line", "has full-width １; wants the plain characters"]),
 ])  # fmt: skip
 def test_what_must_not_differ_between_languages(msgid, msgstr, wanted):
@@ -138,6 +142,43 @@ def test_what_cells_say_is_translated_by_its_template():
     fill = translate.Filler({"rises to {1} at {2}.": "{2} で {1} になる。", "million": "百万", "speed": "速さ"})
     assert fill("rises to 3.5 at the right.") == "the right で 3.5 になる。"
     assert fill("4.9\u00a0million") == "4.9\u00a0百万" and fill("speed") == "速さ" and fill("falls") is None
+
+
+@pytest.mark.parametrize("number, unit, wanted", [
+    ("24", "10 亿", "240 亿"), ("8.03", "10 亿", "80.3 亿"), ("600", "100 万 | 0.01 亿", "6 亿"), ("4.9", "100 万 | 0.01 亿", "490 万"),
+    ("1,700", "10 億 | 0.001 兆", "1.7 兆"), ("\u2212250", "100 万 | 0.01 亿", "\u22122.5 亿"), ("0", "10 亿", "0 亿"), ("222", "千", "222 千"),
+])  # fmt: skip
+def test_a_unit_scales_its_number(number, unit, wanted):
+    assert translate.scaled(number, unit) == wanted.replace(" ", "\u00a0")
+
+
+def test_a_number_in_powers_of_ten_keeps_its_english_unit():
+    assert translate.Filler({"billion": "10 亿"})("3\u00a0×\u00a010⁹\u00a0billion") is None
+    assert translate.Filler({"million": "100 万"})("million") is None, "the unit of an answer field cannot scale what a reader types"
+
+
+CLAUSES = """\
+```{code-cell} python
+def told(x, chip):
+    last = f"up to {x[-1]} looks" if x.size else "no rate lasts"
+    return f"{chip} is {last}."
+
+live("a", model, say=told, alt="Curves: " + ", ".join(f"{k} {v:.0f} times" for k, v in grown.items()) + " to the right",
+     caption="From " + " to ".join(f"{v} USD" for v in spent))
+```
+"""
+
+
+def test_clauses_that_fill_a_sentence_are_messages_of_their_own():
+    wanted = {"{1} is {2}.", "up to {1} looks", "no rate lasts", "Curves: {1} to the right", "{1} {2} times", "From {1}", "{1} to {2}", "{1} USD"}
+    assert {text for _, text in translate.drawn(CLAUSES)} == wanted
+    fill = translate.Filler({"{1} is {2}.": "{1}：{2}。", "up to {1} looks": "最大 {1} 回", "no rate lasts": "なし", "Curves: {1} to the right":
+                             "右へ {1}", "{1} {2} times": "{1}が {2} 倍", "From {1}": "{1}", "{1} to {2}": "{1} から {2}", "{1} USD": "{1} ドル",
+                             "memory width": "帯域", ", ": "、"})  # fmt: skip
+    assert fill("nRF5340 is up to 96 looks.") == "nRF5340：最大 96 回。" and fill("nRF5340 is no rate lasts.") == "nRF5340：なし。"
+    assert fill("Curves: memory width 3.5 times, H100 PCIe 12 times to the right") == "右へ 帯域が 3.5 倍、H100 PCIeが 12 倍"
+    assert fill("From 1 USD to 20 USD to 300 USD") == "1 ドル から 20 ドル から 300 ドル"
+    assert fill("time to first token") is None
 
 
 def test_every_translation_has_the_same_code_maths_roles_links_and_numbers():

@@ -224,7 +224,7 @@ def test_the_dashboard_counts_what_was_done_beside_every_chart(open_page, addres
     page = open_page(f"{address}/companion/index.html", before=before)
     body = page.locator("#mlsys-companion-dashboard")
     expect(body.locator(".mlc-summary")).to_contain_text("You have answered 2 of")
-    expect(body.locator(".mlc-summary")).to_contain_text("1 of them right at the first try. Of 2 cards that you have met, 1 is due now and 1 tomorrow.")
+    expect(body.locator(".mlc-summary")).to_contain_text("1 of them right at the first try. You have met 2 cards: 1 due now, 1 tomorrow.")
     row = body.locator("tr", has=page.locator("th", has_text="V1-13")).first
     expect(row).to_contain_text(f"2 of {len(asked)}")
     assert body.locator(".mlc-forecast").get_attribute("aria-label") == "Cards due a day: Mon, Jan 25: 1; Tue, Jan 26: 1"

@@ -38,6 +38,7 @@ def describe_page(app, pagename, templatename, context, doctree):
     """A translated page has its companion from the English site, which it stands in a folder of."""
     if doctree is None or not _shown(app):
         return
+    from mlsysbook.book import translate
     from mlsysbook.companion import build
 
     up = pagename.count("/") + (app.config.language != "en")
@@ -45,5 +46,8 @@ def describe_page(app, pagename, templatename, context, doctree):
         known = build.page(course(), pagename) | {"root": "../" * up or "./"}
     except build.ContentError as error:
         raise ExtensionError(str(error)) from None
+    if app.config.language in translate.LANGUAGES:
+        said = translate.strings(ROOT, app.config.language, pagename)
+        known["sections"] = [row | {"title": said.get(row["title"], row["title"])} for row in known["sections"]]
     text = json.dumps(known, ensure_ascii=False, sort_keys=True, separators=(",", ":")).replace("</", "<\\/")
     context["metatags"] = context.get("metatags", "") + f'<script type="application/json" id="mlsys-companion">{text}</script>\n'

@@ -3,6 +3,7 @@ import { Book } from "./bm25.js";
 import { el } from "./dom.js";
 import { cited, EndpointError, keepKey, messages, readKey, stream, address } from "./endpoint.js";
 import { explain, next, quizMe } from "./select.js";
+import { _, inEnglish } from "./words.js";
 
 /** @typedef {import("./types.js").Context} Context */
 /** @typedef {import("./bm25.js").Answer} Answer */
@@ -32,13 +33,13 @@ export function link(ctx, at, ...inside) {
 /** One passage with its place. @param {Context} ctx @param {Answer} answer @param {number} n */
 export function passage(ctx, answer, n) {
   return el("li", { class: "mlc-passage", id: `mlc-p${n}` },
-    el("blockquote", {}, answer.text),
+    el("blockquote", inEnglish({}), answer.text),
     el("p", { class: "mlc-note" }, `[P${n}] `, link(ctx, answer, `${answer.chapter}, ${answer.heading}`)));
 }
 
 /** @type {import("./types.js").Tab} */
 export const tab = {
-  id: "ask", title: "Ask", order: 30,
+  id: "ask", title: _("Ask"), order: 30,
   async render(holder, ctx, options) {
     if (options.explain) return explain(holder, ctx, options.explain);
     if (options.quiz) return quizMe(holder, ctx, options.quiz);
@@ -47,8 +48,8 @@ export const tab = {
     const place = el("div", {});
     holder.append(
       el("form", { class: "mlc-askform", role: "search", submit: (/** @type {Event} */ event) => { event.preventDefault(); answer(); } },
-        el("label", { for: "mlc-question" }, "Ask the book"),
-        el("div", { class: "mlc-row" }, input, el("button", { type: "submit", class: "mlc-button" }, "Ask"))),
+        el("label", { for: "mlc-question" }, _("Ask the book")),
+        el("div", { class: "mlc-row" }, input, el("button", { type: "submit", class: "mlc-button" }, _("Ask")))),
       place, settings(ctx));
     if (options.question) input.value = options.question;
     if (input.value) await answer();
@@ -62,8 +63,8 @@ export const tab = {
     async function examples() {
       const found = Object.entries((await book(ctx)).data.asked).filter(([key]) => key.startsWith(`${ctx.page.file}#`)).map(([, texts]) => texts[0]);
       const shown = found.slice(1, 4);
-      place.replaceChildren(el("p", { class: "mlc-note" }, "Answers are passages of the six written chapters, found on this machine. Nothing you type is sent anywhere."),
-        ...(shown.length ? [el("p", {}, "For example:"), el("ul", {}, ...shown.map((q) => el("li", {},
+      place.replaceChildren(el("p", { class: "mlc-note" }, _("Answers are passages of the six written chapters, found on this machine. Nothing you type is sent anywhere.")),
+        ...(shown.length ? [el("p", {}, _("For example:")), el("ul", {}, ...shown.map((q) => el("li", {},
           el("button", { type: "button", class: "mlc-example", click: () => { input.value = q; answer(); } }, q))))] : []));
     }
   },
@@ -73,15 +74,15 @@ export const tab = {
 async function reply(place, ctx, question) {
   const found = (await book(ctx)).ask(question);
   if (!found.answered) {
-    const words = found.unknown.length ? ` It never uses ${found.unknown.map((w) => `“${w}”`).join(", ")}.` : "";
-    place.replaceChildren(el("p", { class: "mlc-refused" }, el("strong", {}, "The book does not answer this."), words),
-      el("p", { class: "mlc-note" }, "Put it in other words, or ", el("a", { href: `${ctx.root}search.html?q=${encodeURIComponent(question)}` }, "search all pages"), ", outlines among them."));
-    ctx.say("The book does not answer this.");
+    const words = found.unknown.length ? ` ${_("It never uses {1}.", found.unknown.map((w) => `“${w}”`).join(_(", ")))}` : "";
+    place.replaceChildren(el("p", { class: "mlc-refused" }, el("strong", {}, _("The book does not answer this.")), words),
+      el("p", { class: "mlc-note" }, _("Put it in other words, or search all pages, outlines among them:"), " ", el("a", { href: `${ctx.root}search.html?q=${encodeURIComponent(question)}` }, _("search all pages"))));
+    ctx.say(_("The book does not answer this."));
     return;
   }
   place.replaceChildren(el("ol", { class: "mlc-passages" }, ...found.answers.map((a, i) => passage(ctx, a, i + 1))));
   offer(place, ctx, question, found.answers);
-  ctx.say(`${found.answers.length} passages, the first from ${found.answers[0].chapter}, ${found.answers[0].heading}.`);
+  ctx.say(_("{1} passages, the first from {2}.", found.answers.length, `${found.answers[0].chapter}, ${found.answers[0].heading}`));
 }
 
 /** The reader's settings of a model, or null while there are none. @param {Context} ctx */
@@ -160,7 +161,7 @@ function settings(ctx) {
   const [secret, secretRow] = field("mlc-key", "Key, if it wants one", { type: "password", value: key });
   const remember = /** @type {HTMLInputElement} */ (el("input", { type: "checkbox", id: "mlc-remember", checked: remembered }));
   const told = el("p", { role: "status" });
-  return el("details", { class: "mlc-settings" }, el("summary", {}, kept ? `Your own model: ${kept.model}` : "Your own model (off)"),
+  return el("details", inEnglish({ class: "mlc-settings" }), el("summary", {}, kept ? `Your own model: ${kept.model}` : "Your own model (off)"),
     el("p", { class: "mlc-note" }, "Any OpenAI-compatible address, such as a model on this machine. It gets a question and the passages found for it, when you press its button. "
       + "Address and model stay in this browser; the key stays in this tab and is in no export. The endpoint has to allow requests from this page (CORS), and a content "
       + "security policy of this site has to name it in connect-src."),

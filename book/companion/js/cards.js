@@ -1,31 +1,32 @@
 /** Cards: one at a time, what the ratings would do, undo. Space or Enter turns a card, 1 to 4 rate it, U takes the last rating back. */
-import { counted, el, html } from "./dom.js";
+import { el, html } from "./dom.js";
 import { deck, dueIds, queue } from "./deck.js";
 import { dayOf, preview, RATINGS, replay, told } from "./schedule.js";
+import { _, counted } from "./words.js";
 
 /** @typedef {import("./types.js").Context} Context */
 
 /** Where a card is next, in words. @param {import("./types.js").Review[]} reviews @param {Date} now */
 export function when(reviews, now) {
   const found = replay(reviews);
-  if (!found) return "new";
-  if (found.day === null) return `due in ${told(found.minutes)}`;
+  if (!found) return _("new");
+  if (found.day === null) return _("due in {1}", told(found.minutes));
   const days = Math.round((Date.parse(found.day) - Date.parse(dayOf(now))) / 864e5);
-  return days <= 0 ? "due today" : days === 1 ? "due tomorrow" : `due in ${told(days * 1440)}`;
+  return days <= 0 ? _("due today") : days === 1 ? _("due tomorrow") : _("due in {1}", told(days * 1440));
 }
 
 /** @type {import("./types.js").Tab} */
 export const tab = {
-  id: "cards", title: "Cards", order: 20,
+  id: "cards", title: _("Cards"), order: 20,
   async render(holder, ctx, options) {
     const course = /** @type {import("./types.js").Course} */ (await ctx.data("course"));
     const withCards = course.chapters.filter((c) => c.cards.length);
     const here = withCards.find((c) => c.number === (options.chapter ?? ctx.page.chapter));
     const select = /** @type {HTMLSelectElement} */ (el("select", { id: "mlc-deck", change: () => start() },
-      el("option", { value: "", selected: !here }, "All chapters with a card due"),
+      el("option", { value: "", selected: !here }, _("All chapters with a card due")),
       ...withCards.map((c) => el("option", { value: c.number, selected: c === here }, `${c.number} ${c.title}`))));
     const place = el("div", { class: "mlc-deck" });
-    holder.append(el("p", {}, el("label", { for: "mlc-deck" }, "Cards of "), select), place);
+    holder.append(el("p", {}, el("label", { for: "mlc-deck" }, _("Cards of"), " "), select), place);
     /** @type {{id: string, at: string}[]} */
     const done = [];
     /** @type {(import("./types.js").Card & {file: string})[]} */
@@ -46,10 +47,10 @@ export const tab = {
     function show(focus = false) {
       const { due, fresh, left } = queue(cards, ctx.store.state, ctx.now(), more);
       const card = due[0] ?? (select.value ? fresh[0] : undefined);
-      const count = el("p", { class: "mlc-note" }, `${due.length} due, ${select.value ? fresh.length : 0} new today`);
-      const back = done.length ? el("button", { type: "button", class: "mlc-button mlc-quiet", click: undo }, "Undo (U)") : null;
+      const count = el("p", { class: "mlc-note" }, _("{1} due, {2} new today", due.length, select.value ? fresh.length : 0));
+      const back = done.length ? el("button", { type: "button", class: "mlc-button mlc-quiet", click: undo }, _("Undo (U)")) : null;
       if (!card) {
-        const finished = el("p", { tabindex: -1 }, cards.length ? "Nothing is due now." : "No card is due in any chapter.");
+        const finished = el("p", { tabindex: -1 }, cards.length ? _("Nothing is due now.") : _("No card is due in any chapter."));
         place.replaceChildren(finished, next(left), el("div", { class: "mlc-row" }, back));
         if (focus) finished.focus();
         return;
@@ -57,10 +58,10 @@ export const tab = {
       const reviews = ctx.store.state.reviews[card.id] ?? [];
       const face = html(el("div", { class: "mlc-front", tabindex: -1 }), card.front);
       const behind = el("div", { class: "mlc-back", hidden: true, tabindex: -1 });
-      const ratings = el("div", { class: "mlc-row mlc-ratings", hidden: true, role: "group", "aria-label": "How well did you know it?" });
-      const turn = el("button", { type: "button", class: "mlc-button", click: flip }, "Show the answer");
-      const from = el("a", { class: "mlc-from", href: `${ctx.root}${card.file}.html#${card.section}` }, "Where it stands in the book");
-      const frame = el("div", { class: "mlc-card", keydown: keys }, el("p", { class: "mlc-note" }, reviews.length ? counted(reviews.length, "review") + " so far" : "New card"),
+      const ratings = el("div", { class: "mlc-row mlc-ratings", hidden: true, role: "group", "aria-label": _("How well did you know it?") });
+      const turn = el("button", { type: "button", class: "mlc-button", click: flip }, _("Show the answer"));
+      const from = el("a", { class: "mlc-from", href: `${ctx.root}${card.file}.html#${card.section}` }, _("Where it stands in the book"));
+      const frame = el("div", { class: "mlc-card", keydown: keys }, el("p", { class: "mlc-note" }, reviews.length ? _("{1} so far", counted(reviews.length, "review")) : _("New card")),
         face, behind, el("div", { class: "mlc-row" }, turn), ratings);
       function flip() {
         html(behind, card?.back ?? "").append(from);
@@ -106,16 +107,16 @@ export const tab = {
         state.reviews[last.id] = (state.reviews[last.id] ?? []).filter((r) => r.at !== last.at);
         if (!state.reviews[last.id].length) delete state.reviews[last.id];
       });
-      ctx.say("The last rating is taken back.");
+      ctx.say(_("The last rating is taken back."));
       show(true);
     }
 
     /** What there is after the last card. @param {number} left */
     function next(left) {
       const coming = cards.map((c) => ctx.store.state.reviews[c.id]).filter((r) => r?.length).map((r) => replay(r)?.at).filter((at) => at && at > ctx.now().getTime());
-      const soon = coming.length ? el("p", {}, `${counted(coming.length, "card")} come${coming.length === 1 ? "s" : ""} back today.`) : null;
-      const fresh = select.value && left ? el("p", {}, `${counted(left, "new card")} wait${left === 1 ? "s" : ""} for another day. `,
-        el("button", { type: "button", class: "mlc-button mlc-quiet", click: () => { more += 5; show(true); } }, "Take five now")) : null;
+      const soon = coming.length ? el("p", {}, _("Back today: {1}.", counted(coming.length, "card"))) : null;
+      const fresh = select.value && left ? el("p", {}, _("For another day: {1}.", counted(left, "new card")), " ",
+        el("button", { type: "button", class: "mlc-button mlc-quiet", click: () => { more += 5; show(true); } }, _("Take five now"))) : null;
       return el("div", {}, soon, fresh);
     }
 

@@ -1,9 +1,10 @@
 /** Progress: a page of its own, and a short form for the panel. Every chart stands beside its numbers; nothing is praised or counted in days. */
-import { counted, el, svg } from "./dom.js";
+import { el, svg } from "./dom.js";
 import { dueIds, missed } from "./deck.js";
-import { draw, standing } from "./graph.js";
+import { draw, named, standing } from "./graph.js";
 import { addDays, dayOf, dueDay } from "./schedule.js";
 import { tab as data } from "./io.js";
+import { _, counted } from "./words.js";
 
 /** @typedef {import("./types.js").State} State */
 /** @typedef {import("./types.js").Course} Course */
@@ -45,11 +46,10 @@ export function summary(course, state, now) {
   const first = Object.values(state.answers).filter((list) => list[0]?.right).length;
   const days = forecast(state, now), reviews = Object.values(state.reviews).flat().length;
   const due = dueIds(state, now).length;
-  const known = answered ? `You have answered ${answered} of ${counted(questions, "question")}, ${first} of them right at the first try.`
-    : `There are ${counted(questions, "question")}; you have answered none yet.`;
-  const cards = reviews ? ` Of ${counted(Object.keys(state.reviews).length, "card")} that you have met, ${due} ${due === 1 ? "is" : "are"} due now and ${days[1].count} tomorrow.`
-    : " You have met no card yet.";
-  return known + cards;
+  const known = answered ? _("You have answered {1} of {2}, {3} of them right at the first try.", answered, counted(questions, "question"), first)
+    : _("There are {1}; you have answered none yet.", counted(questions, "question"));
+  const cards = reviews ? _("You have met {1}: {2} due now, {3} tomorrow.", counted(Object.keys(state.reviews).length, "card"), due, days[1].count) : _("You have met no card yet.");
+  return `${known} ${cards}`;
 }
 
 /** A share as a bar; the numbers stand beside it. @param {number} part @param {number} whole */
@@ -126,21 +126,21 @@ export async function dashboard(holder, ctx) {
 
 /** @type {import("./types.js").Tab} */
 export const tab = {
-  id: "progress", title: "Progress", order: 40,
+  id: "progress", title: _("Progress"), order: 40,
   async render(holder, ctx, options) {
     const course = /** @type {Course} */ (await ctx.data("course")), state = ctx.store.state, now = ctx.now();
     const here = course.chapters.find((c) => c.number === (options.chapter ?? ctx.page.chapter));
     holder.append(el("p", {}, summary(course, state, now)));
     if (here) {
-      const named = (/** @type {string[]} */ numbers) => course.chapters.filter((c) => numbers.includes(c.number)).map((c) =>
-        el("li", {}, el("a", { href: `${ctx.root}${c.file}.html` }, `${c.number} ${c.title}`), `: ${standing(c, state, now).word}`));
+      const listed = (/** @type {string[]} */ numbers) => course.chapters.filter((c) => numbers.includes(c.number)).map((c) =>
+        el("li", {}, el("a", { href: `${ctx.root}${c.file}.html` }, `${c.number} ${c.title}`), _(": ") + named(standing(c, state, now).word)));
       const how = standing(here, state, now), after = course.chapters.filter((c) => c.requires.includes(here.number)).map((c) => c.number);
       const wrong = here.sections.filter((s) => s.questions.some((id) => missed(state, id) && !state.answers[id].at(-1)?.right));
-      holder.append(el("h2", {}, here.title), el("p", {}, `${how.answered} of ${counted(how.questions, "question")} answered, ${how.right} right; ${how.met} of ${counted(here.cards.length, "card")} met, ${how.due} due.`),
-        ...(wrong.length ? [el("p", {}, "Read again:"), el("ul", {}, ...wrong.map((s) => el("li", {}, el("a", { href: `${ctx.root}${here.file}.html#${s.id}` }, s.title))))] : []),
-        ...(here.requires.length ? [el("p", {}, "Builds on"), el("ul", {}, ...named(here.requires))] : []),
-        ...(after.length ? [el("p", {}, "Leads to"), el("ul", {}, ...named(after))] : []));
+      holder.append(el("h2", {}, here.title), el("p", {}, _("{1} of {2} answered, {3} right; {4} of {5} met, {6} due.", how.answered, counted(how.questions, "question"), how.right, how.met, counted(here.cards.length, "card"), how.due)),
+        ...(wrong.length ? [el("p", {}, _("Read again:")), el("ul", {}, ...wrong.map((s) => el("li", {}, el("a", { href: `${ctx.root}${here.file}.html#${s.id}` }, s.title))))] : []),
+        ...(here.requires.length ? [el("p", {}, _("Builds on")), el("ul", {}, ...listed(here.requires))] : []),
+        ...(after.length ? [el("p", {}, _("Leads to")), el("ul", {}, ...listed(after))] : []));
     }
-    holder.append(el("p", {}, el("a", { href: `${ctx.root}companion/index.html` }, "All of your progress, and the map of concepts")));
+    holder.append(el("p", {}, el("a", { href: `${ctx.root}companion/index.html` }, _("All of your progress, and the map of concepts"))));
   },
 };

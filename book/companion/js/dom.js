@@ -18,7 +18,7 @@ export function el(tag, attributes = {}, ...children) {
 }
 
 /**
- * Put HTML that the build rendered into an element; never what a reader or a model wrote.
+ * Put HTML that the build rendered, in English, into an element; never what a reader or a model wrote.
  * @template {Element} T
  * @param {T} element
  * @param {string} trusted
@@ -26,6 +26,7 @@ export function el(tag, attributes = {}, ...children) {
  */
 export function html(element, trusted) {
   element.innerHTML = trusted;
+  element.setAttribute("lang", "en");
   return element;
 }
 
@@ -40,14 +41,4 @@ export function svg(tag, attributes, ...children) {
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, String(value));
   made.append(...children);
   return made;
-}
-
-/**
- * "1 card", "5 cards".
- * @param {number} count
- * @param {string} one
- * @param {string} [many]
- */
-export function counted(count, one, many = `${one}s`) {
-  return `${count} ${count === 1 ? one : many}`;
 }

@@ -1,10 +1,14 @@
 /** The map of concepts: chapters, what each builds on, its key terms, and how far the reader is with each, in colour and in words. */
-import { counted, el, svg } from "./dom.js";
+import { el, svg } from "./dom.js";
 import { dueIds } from "./deck.js";
+import { _, counted } from "./words.js";
 
 /** @typedef {import("./types.js").CourseChapter} CourseChapter */
 const COLUMN = 150, ROW = 78, WIDE = 136, HIGH = 52;
 export const STATES = ["outline", "not begun", "begun", "all answered", "all right"];
+
+/** One of STATES in the language of the page. @param {string} word */
+export const named = (word) => ({ outline: _("outline"), "not begun": _("not begun"), begun: _("begun"), "all answered": _("all answered"), "all right": _("all right") })[word] ?? word;
 
 /**
  * How far a reader is with a chapter, in one of the words of STATES and in a sentence.

@@ -1,6 +1,7 @@
 /** Progress as one file, out and in. `mlsys review` reads and writes the same file. */
-import { counted, el } from "./dom.js";
+import { el } from "./dom.js";
 import { check, merge, size } from "./state.js";
+import { _, counted } from "./words.js";
 
 /**
  * The file's text.
@@ -25,31 +26,31 @@ export function taken(text, state) {
   }
   const made = merge(state, check(value)), before = size(state), after = size(made);
   const answers = after.answers - before.answers, reviews = after.reviews - before.reviews;
-  return [made, answers + reviews ? `${counted(answers, "answer")} and ${counted(reviews, "review")} came in; nothing that was here is lost.`
-    : "All that the file holds was here already."];
+  return [made, answers + reviews ? _("{1} and {2} came in; nothing that was here is lost.", counted(answers, "answer"), counted(reviews, "review"))
+    : _("All that the file holds was here already.")];
 }
 
 /** @type {import("./types.js").Tab} */
 export const tab = {
-  id: "data", title: "Data", order: 50,
+  id: "data", title: _("Data"), order: 50,
   render(holder, ctx) {
     const told = el("p", { role: "status" });
     const kept = size(ctx.store.state);
     const file = /** @type {HTMLInputElement} */ (el("input", { type: "file", id: "mlc-file", accept: ".json,application/json", change: take }));
-    const sure = el("button", { type: "button", class: "mlc-button mlc-quiet", hidden: true, click: forget }, "Yes, delete it all");
+    const sure = el("button", { type: "button", class: "mlc-button mlc-quiet", hidden: true, click: forget }, _("Yes, delete it all"));
     holder.append(
-      el("p", {}, `This browser holds ${counted(kept.answers, "answer")} and ${counted(kept.reviews, "review")}. They are kept here alone and sent nowhere. `
-        + "A browser may delete what a site keeps; a file is safe, and moves your progress to another machine, to JupyterLab or to “mlsys review”."),
-      el("div", { class: "mlc-row" }, el("button", { type: "button", class: "mlc-button", click: give }, "Export to a file")),
-      el("p", {}, el("label", { for: "mlc-file" }, "Import a file: "), file),
-      el("div", { class: "mlc-row" }, el("button", { type: "button", class: "mlc-button mlc-quiet", click: () => { sure.hidden = false; sure.focus(); } }, "Delete my progress"), sure),
+      el("p", {}, _("This browser holds {1} and {2}. They are kept here alone and sent nowhere.", counted(kept.answers, "answer"), counted(kept.reviews, "review")), " ",
+        _("A browser may delete what a site keeps; a file is safe, and moves your progress to another machine, to JupyterLab or to “mlsys review”.")),
+      el("div", { class: "mlc-row" }, el("button", { type: "button", class: "mlc-button", click: give }, _("Export to a file"))),
+      el("p", {}, el("label", { for: "mlc-file" }, _("Import a file:"), " "), file),
+      el("div", { class: "mlc-row" }, el("button", { type: "button", class: "mlc-button mlc-quiet", click: () => { sure.hidden = false; sure.focus(); } }, _("Delete my progress")), sure),
       told);
 
     function give() {
       const link = /** @type {HTMLAnchorElement} */ (el("a", { download: "mlsys-companion.json", href: URL.createObjectURL(new Blob([written(ctx.store.state)], { type: "application/json" })) }));
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-      told.textContent = "Exported as mlsys-companion.json.";
+      told.textContent = _("Exported as mlsys-companion.json.");
     }
 
     async function take() {
@@ -61,7 +62,7 @@ export const tab = {
         ctx.store.change((state) => Object.assign(state, merge(state, read)));
         told.textContent = words;
       } catch (error) {
-        told.textContent = `${chosen.name} is not taken: ${error instanceof Error ? error.message : error}. Nothing has changed.`;
+        told.textContent = _("{1} is not taken: {2}. Nothing has changed.", chosen.name, error instanceof Error ? error.message : String(error));
       }
       file.value = "";
     }
@@ -69,7 +70,7 @@ export const tab = {
     function forget() {
       ctx.store.clear();
       sure.hidden = true;
-      told.textContent = ctx.store.problem ?? "Deleted. Nothing of your progress is left in this browser.";
+      told.textContent = ctx.store.problem ?? _("Deleted. Nothing of your progress is left in this browser.");
     }
   },
 };

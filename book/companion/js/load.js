@@ -2,6 +2,8 @@
  * On every page: a button, a line at the end of each section with questions, and nothing else until one of them is used. What the page
  * is about stands in its head as JSON, written by the build.
  */
+import { _, counted } from "./words.js";
+
 (() => {
   const info = document.getElementById("mlsys-companion");
   if (!info || !document.querySelector("article")) return;
@@ -50,7 +52,7 @@
       ctx = await companion.start();
     } catch (error) {
       begun = null;
-      alert(`${error instanceof Error ? error.message : error}. Load the page again.`);
+      alert(_("{1}. Load the page again.", error instanceof Error ? error.message : String(error)));
       return;
     }
     use(ctx);
@@ -64,7 +66,7 @@
   const button = document.createElement("button");
   button.type = "button";
   button.className = "btn btn-sm mlc-open";
-  button.textContent = "Companion";
+  button.textContent = _("Companion");
   button.setAttribute("aria-expanded", "false");
   button.setAttribute("aria-controls", "mlc-panel");
   button.addEventListener("click", () => withContext((ctx) => ctx.toggle()));
@@ -78,7 +80,7 @@
     details.dataset.section = section.id;
     const summary = document.createElement("summary");
     const count = section.questions.length;
-    summary.append("Check yourself", standing(` · ${count} question${count === 1 ? "" : "s"}`));
+    summary.append(_("Check yourself"), standing(` · ${counted(count, "question")}`));
     const inside = document.createElement("div");
     details.append(summary, inside);
     details.addEventListener("toggle", () => {

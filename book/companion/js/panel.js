@@ -1,5 +1,6 @@
 /** The panel at the side of a page: tabs, a polite live region, Escape closes. */
 import { el } from "./dom.js";
+import { _ } from "./words.js";
 
 /**
  * @param {import("./types.js").Tab[]} tabs
@@ -11,9 +12,9 @@ export function panel(tabs, base) {
   const live = el("div", { class: "mlc-live", role: "status", "aria-live": "polite" });
   const problem = el("p", { class: "mlc-problem", role: "alert", hidden: true });
   const holder = el("div", { class: "mlc-holder", role: "tabpanel", id: "mlc-tabpanel", tabindex: 0 });
-  const list = el("div", { class: "mlc-tabs", role: "tablist", "aria-label": "Companion" });
-  const shut = el("button", { type: "button", class: "mlc-close", "aria-label": "Close the companion", click: () => close() }, "×");
-  const aside = el("aside", { id: "mlc-panel", class: "mlc-panel", "aria-label": "Companion", hidden: true, keydown: escape },
+  const list = el("div", { class: "mlc-tabs", role: "tablist", "aria-label": _("Companion") });
+  const shut = el("button", { type: "button", class: "mlc-close", "aria-label": _("Close the companion"), click: () => close() }, "×");
+  const aside = el("aside", { id: "mlc-panel", class: "mlc-panel", "aria-label": _("Companion"), hidden: true, keydown: escape },
     el("div", { class: "mlc-head" }, list, shut), problem, holder);
   /** @type {Map<string, HTMLElement>} */
   const buttons = new Map();
@@ -52,7 +53,7 @@ export function panel(tabs, base) {
     try {
       await tab.render(inside, ctx, options);
     } catch (error) {
-      inside.replaceChildren(el("p", { class: "mlc-problem", role: "alert" }, `This cannot be shown: ${error instanceof Error ? error.message : error}.`));
+      inside.replaceChildren(el("p", { class: "mlc-problem", role: "alert" }, _("This cannot be shown: {1}.", error instanceof Error ? error.message : String(error))));
       console.error(error);
     }
   }

@@ -1,11 +1,12 @@
 /** Questions: one block a question, feedback to each answer, remembered. */
-import { el, html, counted } from "./dom.js";
+import { el, html } from "./dom.js";
 import { judge } from "./number.js";
+import { _, counted } from "./words.js";
 
 /** @typedef {import("./types.js").Question} Question */
 /** @typedef {import("./types.js").Context} Context */
 
-const LEVELS = ["", "recall", "apply", "analyse"];
+const LEVELS = ["", _("recall"), _("apply"), _("analyse")];
 
 /**
  * What an answer by choices deserves.
@@ -17,8 +18,8 @@ export function judgeChoices(question, given) {
   const right = choices.every((c) => c.right === given.includes(c.n));
   const missing = choices.filter((c) => c.right && !given.includes(c.n)).length;
   const wrong = choices.filter((c) => !c.right && given.includes(c.n)).length;
-  const words = right ? "Right." : question.kind === "choice" ? "Not this one."
-    : [wrong && `${counted(wrong, "choice")} too many`, missing && `${counted(missing, "choice")} missing`].filter(Boolean).join(", ").replace(/^./, (c) => c.toUpperCase()) + ".";
+  const words = right ? _("Right.") : question.kind === "choice" ? _("Not this one.")
+    : [wrong && _("{1} too many", counted(wrong, "choice")), missing && _("{1} missing", counted(missing, "choice"))].filter(Boolean).join(_(", ")).replace(/^./, (c) => c.toUpperCase()) + ".";
   return { right, words };
 }
 
@@ -34,15 +35,15 @@ export function block(question, number, ctx, prefix) {
   const ask = html(el("div", { class: "mlc-ask", id: `${id}-ask` }), question.ask);
   const feedback = el("div", { class: "mlc-feedback", "aria-live": "polite" });
   const form = el("form", { class: "mlc-question", "aria-labelledby": `${id}-ask`, novalidate: true },
-    el("div", { class: "mlc-number" }, `Question ${number}`, el("span", { class: "mlc-level" }, ` · ${LEVELS[question.level]}`)), ask);
+    el("div", { class: "mlc-number" }, _("Question {1}", number), el("span", { class: "mlc-level" }, ` · ${LEVELS[question.level]}`)), ask);
   /** @type {HTMLInputElement[]} */
   const inputs = [];
   if (question.kind === "number") {
     const input = /** @type {HTMLInputElement} */ (el("input", { type: "text", id: `${id}-in`, autocomplete: "off", size: 12, inputmode: "text" }));
     inputs.push(input);
-    form.append(el("label", { class: "mlc-typed", for: `${id}-in` }, "Your answer", question.unit ? ` in ${question.unit} ` : " ", input));
+    form.append(el("label", { class: "mlc-typed", for: `${id}-in` }, question.unit ? _("Your answer in {1}", question.unit) : _("Your answer"), " ", input));
   } else {
-    const set = el("fieldset", {}, el("legend", {}, question.kind === "many" ? "Several are right" : "One is right"));
+    const set = el("fieldset", {}, el("legend", {}, question.kind === "many" ? _("Several are right") : _("One is right")));
     for (const choice of question.choices ?? []) {
       const input = /** @type {HTMLInputElement} */ (el("input", { type: question.kind === "many" ? "checkbox" : "radio", name: id, value: choice.n, id: `${id}-${choice.n}` }));
       inputs.push(input);
@@ -51,8 +52,8 @@ export function block(question, number, ctx, prefix) {
     }
     form.append(set);
   }
-  const check = /** @type {HTMLButtonElement} */ (el("button", { type: "submit", class: "mlc-button" }, "Check"));
-  const show = el("button", { type: "button", class: "mlc-button mlc-quiet", hidden: true, click: () => reveal() }, "Show the answer");
+  const check = /** @type {HTMLButtonElement} */ (el("button", { type: "submit", class: "mlc-button" }, _("Check")));
+  const show = el("button", { type: "button", class: "mlc-button mlc-quiet", hidden: true, click: () => reveal() }, _("Show the answer"));
   form.append(el("div", { class: "mlc-row" }, check, show), feedback);
   for (const input of inputs) input.addEventListener("input", () => stale());
 
@@ -79,17 +80,17 @@ export function block(question, number, ctx, prefix) {
       if (!all && !chosen.includes(choice.n)) continue;
       const row = form.querySelectorAll(".mlc-choice")[i], why = /** @type {HTMLElement} */ (row.querySelector(".mlc-why"));
       row.classList.add(choice.right ? "mlc-yes" : "mlc-no");
-      html(why, choice.why).prepend(el("strong", {}, choice.right ? "✓ Right: " : "✗ Wrong: "));
+      html(why, choice.why).prepend(el("strong", { lang: document.documentElement.lang }, choice.right ? _("✓ Right: ") : _("✗ Wrong: ")));
       why.hidden = false;
     }
   }
 
   function reveal() {
     stale();
-    if (question.kind === "number") feedback.replaceChildren(el("p", {}, "The answer is ", html(el("strong", {}), question.shown ?? ""), "."), html(el("div", {}), question.why ?? ""));
+    if (question.kind === "number") feedback.replaceChildren(el("p", {}, _("The answer:"), " ", html(el("strong", {}), question.shown ?? "")), html(el("div", {}), question.why ?? ""));
     else {
       explain([], true);
-      feedback.replaceChildren(el("p", {}, "The answers are explained above."));
+      feedback.replaceChildren(el("p", {}, _("The answers are explained above.")));
     }
     show.hidden = true;
     ctx.typeset(form);
@@ -106,11 +107,11 @@ export function block(question, number, ctx, prefix) {
         return;
       }
       if (keep) record(given, found.right);
-      if (found.html) tell(found.right, found.right ? "Right." : "Not yet.", found.why);
-      else tell(found.right, `Not yet. ${found.why}`);
+      if (found.html) tell(found.right, found.right ? _("Right.") : _("Not yet."), found.why);
+      else tell(found.right, `${_("Not yet.")} ${found.why}`);
     } else {
       if (!given.length) {
-        feedback.replaceChildren(el("p", {}, "Choose an answer first."));
+        feedback.replaceChildren(el("p", {}, _("Choose an answer first.")));
         inputs[0].focus();
         return;
       }
@@ -119,7 +120,7 @@ export function block(question, number, ctx, prefix) {
       explain(given);
       tell(found.right, found.words);
     }
-    if (keep && form.classList.contains("mlc-is-wrong")) feedback.append(el("p", { class: "mlc-note" }, "This question is now one of your cards."));
+    if (keep && form.classList.contains("mlc-is-wrong")) feedback.append(el("p", { class: "mlc-note" }, _("This question is now one of your cards.")));
     ctx.typeset(form);
   }
 
@@ -138,7 +139,7 @@ export function block(question, number, ctx, prefix) {
     if (typeof last.given === "string") { if (question.kind === "number") inputs[0].value = last.given; }
     else for (const input of inputs) input.checked = last.given.includes(Number(input.value));
     if ((typeof last.given === "string") === (question.kind === "number")) judged(last.given, false);
-    feedback.prepend(el("p", { class: "mlc-note" }, `Your answer of ${new Date(last.at).toLocaleDateString()}:`));
+    feedback.prepend(el("p", { class: "mlc-note" }, _("Your answer of {1}:", new Date(last.at).toLocaleDateString(document.documentElement.lang || "en"))));
   }
   return form;
 }
@@ -152,7 +153,7 @@ export function standing(ids, state) {
   const answered = ids.filter((id) => state.answers[id]?.length);
   if (!answered.length) return counted(ids.length, "question");
   const right = answered.filter((id) => state.answers[id].at(-1)?.right).length;
-  return `${answered.length} of ${counted(ids.length, "question")} answered, ${right} right`;
+  return _("{1} of {2} answered, {3} right", answered.length, counted(ids.length, "question"), right);
 }
 
 /**
@@ -176,18 +177,18 @@ export async function load(ctx) {
 
 /** @type {import("./types.js").Tab} */
 export const tab = {
-  id: "quiz", title: "Quiz", order: 10,
+  id: "quiz", title: _("Quiz"), order: 10,
   async render(holder, ctx, options) {
     const sections = ctx.page.sections.filter((s) => s.questions.length);
     if (!sections.length) {
-      holder.append(el("p", {}, "This page has no questions. Chapters that have some show them at the end of each section."));
+      holder.append(el("p", {}, _("This page has no questions. Chapters that have some show them at the end of each section.")));
       return;
     }
     const near = sections.some((s) => s.id === options.section) ? options.section : atEyes(sections);
     const select = /** @type {HTMLSelectElement} */ (el("select", { id: "mlc-section", change: () => show() },
       ...sections.map((s) => el("option", { value: s.id, selected: s.id === near }, s.title))));
     const place = el("div", {}), told = el("p", { class: "mlc-note" });
-    holder.append(el("p", {}, el("label", { for: "mlc-section" }, "Section "), select), told, place);
+    holder.append(el("p", {}, el("label", { for: "mlc-section" }, _("Section"), " "), select), told, place);
     async function show() {
       const one = sections.find((s) => s.id === select.value) ?? sections[0];
       told.textContent = `${standing(one.questions, ctx.store.state)}.`;

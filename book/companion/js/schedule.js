@@ -6,10 +6,11 @@
  * Below a day a card is due at a minute, from a day on at a date.
  */
 import { fsrs, generatorParameters } from "ts-fsrs";
+import { _ } from "./words.js";
 import parameters from "../../../mlsysbook/companion/fsrs.json" with { type: "json" };
 
 export const NEW_A_DAY = parameters.new_a_day;
-export const RATINGS = [{ rating: 1, name: "Again" }, { rating: 2, name: "Hard" }, { rating: 3, name: "Good" }, { rating: 4, name: "Easy" }];
+export const RATINGS = [{ rating: 1, name: _("Again") }, { rating: 2, name: _("Hard") }, { rating: 3, name: _("Good") }, { rating: 4, name: _("Easy") }];
 const DAY = 24 * 60;            // minutes
 
 const model = fsrs(generatorParameters({ request_retention: parameters.retention, maximum_interval: parameters.longest_days,
@@ -110,9 +111,9 @@ export function dueDay(reviews, now) {
  * @param {number} minutes
  */
 export function told(minutes) {
-  if (minutes < 60) return `${minutes} min`;
-  if (minutes < DAY) return `${Math.round(minutes / 60)} h`;
+  if (minutes < 60) return _("{1} min", minutes);
+  if (minutes < DAY) return _("{1} h", Math.round(minutes / 60));
   const days = Math.round(minutes / DAY);
-  if (days < 60) return days === 1 ? "1 day" : `${days} days`;
-  return days < 730 ? `${Math.round(days / 30.4)} months` : `${Math.round(days / 365)} years`;
+  if (days < 60) return days === 1 ? _("1 day") : _("{1} days", days);
+  return days < 730 ? _("{1} months", Math.round(days / 30.4)) : _("{1} years", Math.round(days / 365));
 }

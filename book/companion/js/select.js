@@ -3,6 +3,7 @@ import { book, link, offer, passage } from "./ask.js";
 import { sectionOf, stems } from "./bm25.js";
 import { el } from "./dom.js";
 import { block, load } from "./quiz.js";
+import { _ } from "./words.js";
 
 /** @typedef {import("./types.js").Context} Context */
 
@@ -26,8 +27,8 @@ export function watch(ctx) {
   let told = false;
   const action = (/** @type {string} */ name, /** @type {string} */ words) => el("button", { type: "button", tabindex: -1,
     mousedown: (/** @type {Event} */ event) => event.preventDefault(), click: () => { const what = about; hide(); ctx.open("ask", { [name]: what }); } }, words);
-  const bar = el("div", { class: "mlc-toolbar", role: "toolbar", "aria-label": "Highlighted text", hidden: true, keydown: keys },
-    action("explain", "Explain"), action("quiz", "Quiz me"), action("next", "Where next"));
+  const bar = el("div", { class: "mlc-toolbar", role: "toolbar", "aria-label": _("Highlighted text"), hidden: true, keydown: keys },
+    action("explain", _("Explain")), action("quiz", _("Quiz me")), action("next", _("Where next")));
   const buttons = /** @type {HTMLElement[]} */ ([...bar.children]);
   document.body.append(bar);
 
@@ -44,7 +45,7 @@ export function watch(ctx) {
     const top = Math.min(Math.max(below ? box.bottom + 10 : box.top - own.height - 8, 4), innerHeight - own.height - 4);
     bar.style.top = `${scrollY + top}px`;
     bar.style.left = `${scrollX + Math.min(Math.max(box.left, 4), document.documentElement.clientWidth - own.width - 4)}px`;
-    if (!told) ctx.say("Explain, quiz me, where next: press Tab.");
+    if (!told) ctx.say(_("Explain, quiz me, where next: press Tab."));
     told = true;
   }
 
@@ -80,13 +81,13 @@ export function watch(ctx) {
 /** The quotation that a view is about. @param {string} title @param {Chosen} about @param {Context} ctx */
 function head(title, about, ctx) {
   const short = about.text.length > 160 ? `${about.text.slice(0, 160)} …` : about.text;
-  return [el("p", { class: "mlc-note" }, el("button", { type: "button", class: "mlc-example", click: () => ctx.open("ask") }, "Ask the book")),
+  return [el("p", { class: "mlc-note" }, el("button", { type: "button", class: "mlc-example", click: () => ctx.open("ask") }, _("Ask the book"))),
     el("h2", {}, title), el("blockquote", { class: "mlc-quoted" }, short)];
 }
 
 /** Key terms in it, and what else the book says about it. @param {HTMLElement} holder @param {Context} ctx @param {Chosen} about */
 export async function explain(holder, ctx, about) {
-  holder.append(...head("Explain", about, ctx));
+  holder.append(...head(_("Explain"), about, ctx));
   const index = await book(ctx), terms = index.termsIn(about.text).slice(0, 5);
   if (terms.length) {
     holder.append(el("dl", { class: "mlc-defined" }, ...terms.flatMap((t) => {
@@ -99,20 +100,20 @@ export async function explain(holder, ctx, about) {
   const other = ranked.filter((f) => index.sections[f.i] !== here || !stems(index.passages[f.i].text).join(" ").includes(whole));      // not what was just read
   const found = index.spread(other, 3, ranked[0]), same = found.find((f) => index.sections[f.i] === here);
   const answers = (same ? [same, ...found.filter((f) => f !== same)] : found).map((f) => index.answer(f, query));
-  if (!answers.length && !terms.length) holder.append(el("p", {}, "The book says nothing more about this. Highlight a whole sentence, or ask in your own words."));
+  if (!answers.length && !terms.length) holder.append(el("p", {}, _("The book says nothing more about this. Highlight a whole sentence, or ask in your own words.")));
   if (answers.length) {
-    holder.append(el("p", {}, "The book on this:"), el("ol", { class: "mlc-passages" }, ...answers.map((a, i) => passage(ctx, a, i + 1))));
+    holder.append(el("p", {}, _("The book on this:")), el("ol", { class: "mlc-passages" }, ...answers.map((a, i) => passage(ctx, a, i + 1))));
     offer(holder, ctx, `Explain this passage of the book in simpler words: “${about.text}”`, answers);
   }
-  ctx.say(`${terms.length} terms and ${answers.length} passages.`);
+  ctx.say(_("{1} terms and {2} passages.", terms.length, answers.length));
 }
 
 /** Three questions: of its section, and of the chapter where the words are the nearest. @param {HTMLElement} holder @param {Context} ctx @param {Chosen} about */
 export async function quizMe(holder, ctx, about) {
-  holder.append(...head("Quiz me", about, ctx));
+  holder.append(...head(_("Quiz me"), about, ctx));
   const chapter = await load(ctx).catch(() => null);
   if (!chapter?.questions.length) {
-    holder.append(el("p", {}, "This page has no questions. The six written chapters have some at the end of each section."));
+    holder.append(el("p", {}, _("This page has no questions. The six written chapters have some at the end of each section.")));
     return;
   }
   const index = await book(ctx), weights = new Map(index.informative(about.text).map((s) => [s, index.idf(s)]));
@@ -130,13 +131,13 @@ export async function quizMe(holder, ctx, about) {
 
 /** What goes with the chapter, and the nearest sections of others. @param {HTMLElement} holder @param {Context} ctx @param {Chosen} about */
 export async function next(holder, ctx, about) {
-  holder.append(...head("Where next", about, ctx));
+  holder.append(...head(_("Where next"), about, ctx));
   const used = document.querySelector(".mls-where ul");
-  if (used) holder.append(el("p", {}, "With this chapter:"), used.cloneNode(true));       // written by the build, from the catalogue
+  if (used) holder.append(el("p", {}, _("With this chapter:")), used.cloneNode(true));       // written by the build, from the catalogue
   const index = await book(ctx);
   const others = index.rank(about.text).filter((f) => !index.defined.has(f.i) && !index.passages[f.i].id.startsWith(`${ctx.page.file}#`));
   const found = index.spread(others, 3).map((f) => index.answer(f, index.query(about.text)));
-  if (found.length) holder.append(el("p", {}, "On the same in other chapters:"), el("ul", {}, ...found.map((a) => el("li", {}, link(ctx, a, `${a.chapter}, ${a.heading}`)))));
+  if (found.length) holder.append(el("p", {}, _("On the same in other chapters:")), el("ul", {}, ...found.map((a) => el("li", {}, link(ctx, a, `${a.chapter}, ${a.heading}`)))));
   const mine = ctx.page.sections.find((s) => s.id === about.section) ?? ctx.page.sections.find((s) => document.getElementById(s.id)?.contains(document.getElementById(about.section)));
-  if (mine?.questions.length) holder.append(el("p", {}, el("button", { type: "button", class: "mlc-button", click: () => ctx.open("quiz", { section: mine.id }) }, "Questions of this section")));
+  if (mine?.questions.length) holder.append(el("p", {}, el("button", { type: "button", class: "mlc-button", click: () => ctx.open("quiz", { section: mine.id }) }, _("Questions of this section"))));
 }

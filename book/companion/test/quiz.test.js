@@ -28,7 +28,7 @@ test("a right number is right in any of its units, and within its tolerance", ()
 test("a wrong number is told what it is", () => {
   assert.equal(judge(number, "12").why, "Half of it.");
   assert.match(judge(number, "-24").why, /sign/);
-  assert.match(judge(number, "0.024").why, /factor of a thousand/);
+  assert.match(judge(number, "0.024").why, /factor of 1,000/);
   assert.match(judge(number, "27").why, /Close, and too large/);
   assert.match(judge(number, "7").why, /too small by more than a factor of three/);
 });
