@@ -52,6 +52,18 @@ function Div(d)
   end
 end
 
+-- A table of a PPTX has no place for formulas: what can be written as text becomes text there.
+function Table(t)
+  if FORMAT ~= "pptx" then return nil end
+  return t:walk({Math = function(m)
+    local text = pandoc.write(pandoc.Pandoc({pandoc.Plain({m})}), "plain"):gsub("%s+$", "")
+    if text:find("[\\$]") then
+      error("the formula $" .. m.text .. "$ of a table cannot be text, which it has to be in PPTX; put it above or below the table")
+    end
+    return pandoc.Str(text)
+  end})
+end
+
 -- PPTX has one picture or table a slide, behind its text, and columns only on a slide of their own.
 local function is_last(b)
   return b.t == "Table" or (b.t == "Para" and #b.content == 1 and b.content[1].t == "Image")

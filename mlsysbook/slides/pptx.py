@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import zipfile
 from pathlib import Path
+from xml.etree import ElementTree
 
 from . import pandoc
 from .deck import KINDS, Slide, SlideError
@@ -135,6 +136,11 @@ def _rewritten(data, change):
             part = old.read(name)
             if name.endswith(".xml"):
                 part = change(name, part.decode("utf-8")).encode("utf-8")
+                try:
+                    ElementTree.fromstring(part)
+                except ElementTree.ParseError as error:
+                    raise SlideError(f"{name} of a presentation is no XML ({error}), so no program would open it; "
+                                     "mend mlsysbook/slides/pptx.py or book/slides/filter.lua") from None
             info = zipfile.ZipInfo(name, _WHEN)
             info.external_attr = 0o644 << 16
             new.writestr(info, part, zipfile.ZIP_DEFLATED)

@@ -7,6 +7,7 @@ import shutil
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import pytest
 
@@ -95,6 +96,25 @@ def test_a_slide_that_pptx_would_part_is_refused(tmp_path, outputs):  # noqa: F8
     deck = read(tmp_path, slide("Two", "{{figure: line}}\n\n| a | b |\n|---|---|\n| 1 | 2 |"))
     with pytest.raises(SlideError, match="a slide has one figure or table at most"):
         pptx.make(deck, outputs, LINE, crimson(), SLIDES)
+
+
+def test_a_formula_in_a_table_is_text_in_pptx_and_one_that_cannot_be_is_refused(tmp_path, outputs):  # noqa: F811
+    deck = read(tmp_path, slide("A table", "| cut of $A_1$ | then |\n|---|---|\n| rows | $f(x) \\times 2$ |"))
+    with zipfile.ZipFile(io.BytesIO(pptx.make(deck, outputs, LINE, crimson(), SLIDES))) as whole:
+        parts = [ElementTree.fromstring(whole.read(n)) for n in whole.namelist() if re.fullmatch(r"ppt/slides/slide\d+.xml", n)]
+    cells = ["".join(cell.itertext()) for part in parts for cell in part.iter("{http://schemas.openxmlformats.org/drawingml/2006/main}tc")]
+    assert cells == ["cut of A₁", "then", "rows", "f(x)\u2005×\u20052"]
+    deck = read(tmp_path, slide("A table", "| a |\n|---|\n| $\\sqrt{\\frac{a}{b}}$ |"))
+    with pytest.raises(SlideError, match=r"the formula \$.sqrt.* of a table cannot be text"):
+        pptx.make(deck, outputs, LINE, crimson(), SLIDES)
+
+
+def test_a_presentation_that_no_program_would_open_is_refused():
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as whole:
+        whole.writestr("ppt/slides/slide1.xml", "<a:b/>")
+    with pytest.raises(SlideError, match="slide1.xml of a presentation is no XML .unbound prefix"):
+        pptx._rewritten(made.getvalue(), lambda name, text: text)
 
 
 def page_of(chromium, folder, name, check):
