@@ -67,8 +67,8 @@ def assemble(root, html, builds):
              for language, top in there.items()}  # fmt: skip
     for language, top in there.items():
         say = translate.words(root, language)
-        spoken = translate.site_messages(root).kinds if language != "en" else {}
-        brought = {text: there for text in spoken if spoken[text].endswith(".js") and (there := say(text)) != text}
+        spoken = translate.script_words(root) if language != "en" else ()
+        brought = {text: there for text in spoken if (there := say(text)) != text}
         for name in sorted(found[language]):
             path = top / name
             text = path.read_text(encoding="utf-8")

@@ -115,7 +115,7 @@ def where(course, chapter, _=str):
 
 
 def _get(assignment, _=str):
-    return f"{_(': ')}`mlsys get {assignment}`" if assignment else f"{_(', ')}{_('planned')}"
+    return f"{_(': ')}`mlsys get {assignment}`" if assignment else _(", planned")
 
 
 def _doc(chapter, _=str):

@@ -27,6 +27,7 @@ WIDTH = 110                                             # of a line in a catalog
 STALE = 0.10                                            # share of a translated page's words that may have changed
 PICTURED = "word in a picture"                          # messages that no source shows: cells compute them, catalogues keep them
 SPACE = "\u00a0"                                        # between a computed number and its unit
+TIGHT = {"ja", "ko"}                                    # languages that write a unit in their own letters without it
 
 # Powers of ten: units that scale a number in English, and words that a translation's unit may begin with.
 SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
@@ -297,49 +298,67 @@ def pictured(course, page):
 class Filler:
     """Texts that cells made, in another language: whole, by their template and what fills it, or number by number and unit by unit."""
 
-    def __init__(self, known):
+    def __init__(self, known, language=""):
+        self.space = "" if language in TIGHT else SPACE
         self.units = {text: there for text, there in known.items() if _scale(text)}
         self.whole = {text: there for text, there in known.items() if "{1}" not in text and text not in self.units}
-        self.comma = known.get(", ", ", ")
+        self.comma, self.colon = known.get(", ", ", "), known.get(": ", ": ")
         self.parts = []
-        for text in sorted((t for t in known if "{1}" in t), key=len, reverse=True):
+        self.joints = {m[1]: known[t] for t in known if (m := re.fullmatch(r"\{1\}( \w+ )\{2\}", t))}      # " to " between parts
+        for text in sorted((t for t in known if "{1}" in t and t[3:-3] not in self.joints), key=len, reverse=True):
             places = re.findall(r"\{(\d+)\}", text)
             pattern = re.sub(r"\\\{\d+\\\}", lambda _: "(.+?)", re.escape(text))
             pattern = pattern.replace(r"(.+?)\ (.+?)", r"(.+?)\ ([-\u2212]?[\d.,e+]+)")         # a name, then its number
-            joint = re.fullmatch(r"\{1\} \w+ \{2\}", text)
-            self.parts.append((re.compile(pattern, re.S), places, known[text], joint))
+            self.parts.append((re.compile(pattern, re.S), places, known[text]))
 
     def __call__(self, text):
         """The translation of a text, or None."""
         text = flat(text)
         if text in self.whole:
             return self.whole[text]
-        for pattern, places, there, joint in self.parts:        # the longest first
+        for pattern, places, there in self.parts:       # the longest first
             if match := pattern.fullmatch(text):
-                filled = [self(value) or self._listed(value) for value in match.groups()]
-                if joint and not all(filled):                   # "{1} to {2}" is in many a text
-                    continue
-                for place, new, old in zip(places, filled, match.groups(), strict=True):
-                    there = there.replace(f"{{{place}}}", new or old)
+                for place, value in zip(places, match.groups(), strict=True):
+                    there = there.replace(f"{{{place}}}", self._placed(value) or value)
                 return there
         number, space, unit = text.partition(SPACE)
         if unit in self.units:
-            return scaled(number, self.units[unit])
-        return f"{number}{space}{self.whole[unit]}" if unit in self.whole else None
+            return self._spaced(scaled(number, self.units[unit]))
+        return self._spaced(f"{number}{space}{self.whole[unit]}") if unit in self.whole else None
 
-    def _listed(self, text):
-        """A list whose parts, or the names before whose numbers, are messages; None if none is."""
+    def _spaced(self, text):
+        """A number and its unit, with the space that the language has between them."""
+        return text and re.sub(rf"{SPACE}(?=[\u3040-\u9fff\uac00-\ud7af])", self.space, text)
+
+    def _placed(self, text):
+        """What fills a place: a message, a list of messages, or a list with some, such as names before numbers; None if none is."""
+        return (self.whole.get(text) or self._joined(text) or self._listed(text, all) or self(text) or self._listed(text, any)
+                or self._counted(text))
+
+    def _joined(self, text):
+        """"a to b to c", if each part is a message: many a text has a "to" in it."""
+        for word, there in self.joints.items():
+            parts = [self(part) for part in text.split(word)]
+            if len(parts) > 1 and all(parts):
+                told = parts[-1]
+                for part in reversed(parts[:-1]):
+                    told = there.replace("{1}", part).replace("{2}", told)
+                return told
+        return None
+
+    def _listed(self, text, enough):
         for mark, there in (("; ", None), (", ", self.comma)):
             parts = text.split(mark)
             filled = [self(p) or self._counted(p) for p in parts] if len(parts) > 1 else []
-            if any(filled):
+            if filled and enough(filled):
                 return (there or mark).join(new or old for new, old in zip(filled, parts, strict=True))
-        return self._counted(text)
+        return None
 
     def _counted(self, text):
         """"chat: 5, 81" with its name translated."""
-        match = re.fullmatch(r"(.*?[^\d\s.,:])(:? [-\u2212]?\d[\d., e+%-]*)", text, re.S)
-        return f"{name}{match[2]}" if match and (name := self.whole.get(match[1])) else None
+        numbers = r"[-\u2212]?\d[\d., e+%-]*"
+        match = re.fullmatch(rf"(.*)(: {numbers})", text, re.S) or re.fullmatch(rf"(.*?[^\d\s.,:])( {numbers})", text, re.S)
+        return f"{name}{match[2].replace(': ', self.colon)}" if match and (name := self.whole.get(match[1])) else None
 
 
 def _scale(text):
@@ -387,12 +406,8 @@ def site_messages(root):
             if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in ("_", "say") and node.args:
                 if isinstance(node.args[0], ast.Constant):
                     found.kinds.setdefault(node.args[0].value, path.name)
-    for path in (*sorted((root / "book/_static").glob("*.js")), *sorted((root / "book/companion/js").glob("*.js"))):
-        for text in re.findall(r'\b_\("((?:[^"\\]|\\.)*)"', path.read_text(encoding="utf-8")):
-            found.kinds.setdefault(text, path.name)
-        for noun in re.findall(r'\bcounted\(.*?, "([a-z ]+)"\)', path.read_text(encoding="utf-8")):
-            found.add(f"{{1}} {noun}", path.name)
-            found.add(f"{{1}} {noun}s", path.name)
+    for text, name in script_words(root).items():
+        found.kinds.setdefault(text, name)
     settings = yaml.safe_load((root / "book" / "_config.yml").read_text(encoding="utf-8"))["sphinx"]["config"]["html_theme_options"]
     for key in THEME:
         found.add(flat(settings[key]), "theme")
@@ -404,6 +419,18 @@ def site_messages(root):
         found.add(title, "title of a page that is in English only")
     for text in HELPERS:
         found.kinds.setdefault(text, "answer fields and figures")
+    return found
+
+
+def script_words(root):
+    """What the scripts of a page say, {text: script}; a page brings it in its language."""
+    found = {}
+    for path in (*sorted((root / "book/_static").glob("*.js")), *sorted((root / "book/companion/js").glob("*.js"))):
+        source = path.read_text(encoding="utf-8")
+        counted = re.findall(r'\bcounted\(.*?, "([a-z ]+)"\)', source)
+        texts = [*re.findall(r'\b_\("((?:[^"\\]|\\.)*)"', source), *(f"{{1}} {noun}{s}" for noun in counted for s in ("", "s"))]
+        for text in texts:
+            found.setdefault(text, path.name)
     return found
 
 

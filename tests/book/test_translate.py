@@ -1,6 +1,8 @@
 """Translations: what is taken out of a page goes back into it, and what must be the same in every language is."""
 
+import json
 import re
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -152,6 +154,12 @@ def test_a_unit_scales_its_number(number, unit, wanted):
     assert translate.scaled(number, unit) == wanted.replace(" ", "\u00a0")
 
 
+def test_a_unit_stands_as_its_language_writes_it():
+    known = {"billion": "10 億", "points": "%p", "years": "年"}
+    assert [translate.Filler(known, "ja")(t) for t in ("24\u00a0billion", "1\u00a0points", "12\u00a0years")] == ["240億", "1\u00a0%p", "12年"]
+    assert translate.Filler(known, "zh_CN")("24\u00a0billion") == "240\u00a0億"
+
+
 def test_a_number_in_powers_of_ten_keeps_its_english_unit():
     assert translate.Filler({"billion": "10 亿"})("3\u00a0×\u00a010⁹\u00a0billion") is None
     assert translate.Filler({"million": "100 万"})("million") is None, "the unit of an answer field cannot scale what a reader types"
@@ -179,6 +187,9 @@ def test_clauses_that_fill_a_sentence_are_messages_of_their_own():
     assert fill("Curves: memory width 3.5 times, H100 PCIe 12 times to the right") == "右へ 帯域が 3.5 倍、H100 PCIeが 12 倍"
     assert fill("From 1 USD to 20 USD to 300 USD") == "1 ドル から 20 ドル から 300 ドル"
     assert fill("time to first token") is None
+    fill = translate.Filler({"Tasks: {1}.": "仕事：{1}。", "chat, a prompt of 4,096": "会話", "image": "画像", "{1} {2} ms and {3} mJ": "{1} {2} ms・{3} mJ"})
+    assert fill("Tasks: image: 1, 2.5; chat, a prompt of 4,096: 88, 10, 1.") == "仕事：画像: 1, 2.5; 会話: 88, 10, 1。"
+    assert fill("Tasks: image 3 ms and 4 mJ, H100 0.2 ms and 37 mJ.") == "仕事：画像 3 ms・4 mJ, H100 0.2 ms・37 mJ。"
 
 
 def test_every_translation_has_the_same_code_maths_roles_links_and_numbers():
@@ -263,3 +274,46 @@ def test_english_pages_lead_to_their_translations(site):
     assert [a.text for a in page.xpath('//details[@class="mls-languages"]//a')] == ["English", *translate.LANGUAGES.values()]
     assert sorted(page.xpath('//link[@rel="alternate"]/@hreflang')) == sorted(["en", *map(languages.tag, translate.LANGUAGES)])
     assert not (site / "ja" / "_static" / "vendor").exists(), "one copy of the formulas' scripts is enough"
+
+
+POWERS = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12, "千": 3, "천": 3, "万亿": 12, "万": 4, "만": 4, "亿": 8, "億": 8, "억": 8,
+          "兆": 12, "조": 12}  # fmt: skip
+
+
+def worth(text):
+    """A number as a page writes it, "240\u00a0亿", as the number it is."""
+    number, unit = re.fullmatch(r"([-\u2212]?[\d.,]+)\u00a0?(.*)", text).groups()
+    power = next((POWERS[word] for word in sorted(POWERS, key=len, reverse=True) if unit.startswith(word)), 0)
+    return Decimal(number.replace(",", "").replace("\u2212", "-")) * 10**power
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", translate.LANGUAGES)
+def test_computed_numbers_are_worth_the_same_in_every_language(site, language):
+    def numbers(folder):
+        page = parser.parse(str(folder / "vol1" / "01_introduction.html"))
+        return ["".join(e.itertext()) for e in page.xpath('//article//span[contains(@class, "pasted-text")]') if not e.xpath(".//a | .//label")]
+
+    ours, theirs = numbers(site), numbers(site / language)
+    assert len(ours) > 80 and any("billion" in text for text in ours) and not any(re.search("(m|b|tr)illion|thousand", text) for text in theirs)
+    assert sorted(map(worth, theirs)) == sorted(map(worth, ours))
+
+
+@pytest.mark.slow
+def test_catalogues_have_the_words_that_figures_draw(site):
+    course = catalogue.load(ROOT)
+    for page in (name for name in translate.PAGES if name.startswith("vol")):
+        drawn = set(translate.pictured(course, page))
+        assert {"memory bandwidth", "as bought", "one billion parameters"} <= drawn or page != "vol1/01_introduction"
+        for language in translate.LANGUAGES:
+            computed = {m.id for m in translate.read(translate.catalogues(ROOT, language)[page], language) if translate.PICTURED in m.auto_comments}
+            assert computed == drawn, f"{language}/{page}: run `mlsys translate update {page}`"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", translate.LANGUAGES)
+def test_sentences_of_live_figures_are_whole_in_a_language(site, language):
+    page = parser.parse(str(site / language / "vol1" / "01_introduction.html"))
+    states = [state for script in page.xpath('//figure//script[@type="application/json"]/text()') for state in json.loads(script)["states"]]
+    english = [s["say"] for s in states if re.search(r"[a-z]{3,} [a-z]{2,} [a-z]{2,}", s["say"])]
+    assert len(states) > 100 and english == []

@@ -62,6 +62,23 @@ def test_the_list_of_languages_leads_to_the_same_page_and_back(open_page, addres
     assert page.evaluate("document.documentElement.lang") == "en"
 
 
+def test_the_companion_speaks_the_language_of_the_page_and_marks_what_is_english(open_page, address):
+    page = open_page(f"{address}/ja/{INTRODUCTION}")
+    opener = page.locator(".mlc-open")
+    assert re.search("[\u3040-\u30ff]", opener.inner_text()), "its button"
+    assert not re.search("[A-Za-z]", page.locator(".mlc-check summary").first.inner_text())
+    page.locator(".mlc-check summary").first.click()
+    form = page.locator(".mlc-check form").first
+    form.wait_for()
+    assert form.locator(".mlc-ask").get_attribute("lang") == "en" and not re.search("[A-Za-z]", form.locator(".mlc-number").inner_text())
+    form.locator("button[type=submit]").click()
+    assert re.search("[\u3040-\u30ff]", form.locator(".mlc-feedback").inner_text())
+    opener.click()
+    tabs = page.locator(".mlc-tabs [role=tab]")
+    assert tabs.count() == 5 and not re.search("[A-Za-z]", " ".join(tabs.all_inner_texts()))
+    page.screenshot(path=SHOTS / "companion_ja.png")
+
+
 def test_search_finds_japanese_words_in_a_text_without_spaces(open_page, address):
     page = open_page(f"{address}/ja/{INTRODUCTION}")
     word = page.locator("article h2").first.inner_text().strip("# \n\u00b6")

@@ -123,7 +123,7 @@ def fill_outputs(app, doctree):
     if not (here := language(app)):
         return
     known = translate.strings(BOOK.parent, here, app.env.docname) | translate.strings(BOOK.parent, here, translate.SITE)
-    fill = translate.Filler(known)
+    fill = translate.Filler(known, here)
     for node in doctree.findall(nodes.inline):
         if "pasted-text" in node["classes"] and (there := fill(node.astext())):
             node.children = []
@@ -145,7 +145,8 @@ def html(text, fill):
 
     def quiet(match):
         """A text where no other element can stand."""
-        return f"{match[1]}{escape(fill(unescape(match[2])) or unescape(match[2]))}{match[3]}"
+        after = fill.colon if match[3] == ": " else match[3]
+        return f"{match[1]}{escape(fill(unescape(match[2])) or unescape(match[2]))}{after}"
 
     text = re.sub(r"(>)(Figure [\d.]*\d)(\.?<)", quiet, text)
     text = re.sub(r'(<figcaption>.*?</span> )(.*?)(</figcaption>)', inside, text, flags=re.S)

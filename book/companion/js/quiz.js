@@ -191,7 +191,7 @@ export const tab = {
     holder.append(el("p", {}, el("label", { for: "mlc-section" }, _("Section"), " "), select), told, place);
     async function show() {
       const one = sections.find((s) => s.id === select.value) ?? sections[0];
-      told.textContent = `${standing(one.questions, ctx.store.state)}.`;
+      told.textContent = _("{1}.", standing(one.questions, ctx.store.state));
       await section(place, ctx, one.id, "mlc-panel");
     }
     await show();
