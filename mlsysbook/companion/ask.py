@@ -19,7 +19,7 @@ from ..errors import CourseError
 # brings in. threshold: evidence that an answer
 # needs, the best score times the largest share of the question's information that one passage covers; set by
 # tests/companion/calibration.yml. share: what a further passage must have of the evidence of the first.
-PARAMETERS = {"k1": 1.2, "b": 0.75, "floor": 0.6, "phrase": 0.6, "other": 0.5, "threshold": 4.7, "answers": 3, "share": 0.35}
+PARAMETERS = {"k1": 1.2, "b": 0.75, "floor": 0.6, "phrase": 0.6, "other": 0.5, "threshold": 5.5, "answers": 3, "share": 0.35}
 STOPWORDS = set("""
 a about above across actually after again against ago all almost along already also although always am among an and another any
 anybody anyone anything anyway anywhere are around as ask asked at away back be became because become becomes been before behind
