@@ -67,7 +67,7 @@ def assemble(root, html, builds):
              for language, top in there.items()}  # fmt: skip
     for language, top in there.items():
         say = translate.words(root, language)
-        spoken = translate.script_words(root) if language != "en" else ()
+        spoken = [*translate.script_words(root), *translate.chapter_titles(root, language)] if language != "en" else ()
         brought = {text: there for text in spoken if (there := say(text)) != text}
         for name in sorted(found[language]):
             path = top / name

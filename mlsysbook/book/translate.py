@@ -540,6 +540,12 @@ def strings(root, language, name):
     return _strings(path, path.stat().st_mtime_ns, language) if path.is_file() else {}
 
 
+def chapter_titles(root, language):
+    """English titles of the chapters, as the catalogue of titles has them."""
+    there = catalogues(root, language).get(TITLES)
+    return [m.id for m in read(there, language) if any(c.startswith("chapter ") for c in m.auto_comments)] if there else []
+
+
 # ---- README.md, which no builder reads
 
 def readme(root, language):

@@ -65,7 +65,7 @@ export const tab = {
       const shown = found.slice(1, 4);
       place.replaceChildren(el("p", { class: "mlc-note" }, _("Answers are passages of the six written chapters, found on this machine. Nothing you type is sent anywhere.")),
         ...(shown.length ? [el("p", {}, _("For example:")), el("ul", {}, ...shown.map((q) => el("li", {},
-          el("button", { type: "button", class: "mlc-example", click: () => { input.value = q; answer(); } }, q))))] : []));
+          el("button", inEnglish({ type: "button", class: "mlc-example", click: () => { input.value = q; answer(); } }), q))))] : []));
     }
   },
 };

@@ -24,7 +24,7 @@ export const tab = {
     const here = withCards.find((c) => c.number === (options.chapter ?? ctx.page.chapter));
     const select = /** @type {HTMLSelectElement} */ (el("select", { id: "mlc-deck", change: () => start() },
       el("option", { value: "", selected: !here }, _("All chapters with a card due")),
-      ...withCards.map((c) => el("option", { value: c.number, selected: c === here }, `${c.number} ${c.title}`))));
+      ...withCards.map((c) => el("option", { value: c.number, selected: c === here }, `${c.number} ${_(c.title)}`))));
     const place = el("div", { class: "mlc-deck" });
     holder.append(el("p", {}, el("label", { for: "mlc-deck" }, _("Cards of"), " "), select), place);
     /** @type {{id: string, at: string}[]} */

@@ -107,7 +107,7 @@ export async function dashboard(holder, ctx) {
       el("h2", {}, "Chapters"),
       table("Chapters", ["Chapter", "", "Questions answered", "Right now", "Cards met", "Due"], written.map((c) => {
         const s = standing(c, state, now);
-        return [el("a", { href: `${ctx.root}${c.file}.html` }, `${c.number} ${c.title}`), bar(s.answered, s.questions), `${s.answered} of ${s.questions}`,
+        return [el("a", { href: `${ctx.root}${c.file}.html` }, `${c.number} ${_(c.title)}`), bar(s.answered, s.questions), `${s.answered} of ${s.questions}`,
           String(s.right), `${s.met} of ${c.cards.length}`, String(s.due)];
       })),
       el("h2", {}, `Cards due in the next ${AHEAD} days`), ...chart(days),
@@ -133,10 +133,10 @@ export const tab = {
     holder.append(el("p", {}, summary(course, state, now)));
     if (here) {
       const listed = (/** @type {string[]} */ numbers) => course.chapters.filter((c) => numbers.includes(c.number)).map((c) =>
-        el("li", {}, el("a", { href: `${ctx.root}${c.file}.html` }, `${c.number} ${c.title}`), _(": ") + named(standing(c, state, now).word)));
+        el("li", {}, el("a", { href: `${ctx.root}${c.file}.html` }, `${c.number} ${_(c.title)}`), _(": ") + named(standing(c, state, now).word)));
       const how = standing(here, state, now), after = course.chapters.filter((c) => c.requires.includes(here.number)).map((c) => c.number);
       const wrong = here.sections.filter((s) => s.questions.some((id) => missed(state, id) && !state.answers[id].at(-1)?.right));
-      holder.append(el("h2", {}, here.title), el("p", {}, _("{1} of {2} answered, {3} right; {4} of {5} met, {6} due.", how.answered, counted(how.questions, "question"), how.right, how.met, counted(here.cards.length, "card"), how.due)),
+      holder.append(el("h2", {}, _(here.title)), el("p", {}, _("{1} of {2} answered, {3} right; {4} of {5} met, {6} due.", how.answered, counted(how.questions, "question"), how.right, how.met, counted(here.cards.length, "card"), how.due)),
         ...(wrong.length ? [el("p", {}, _("Read again:")), el("ul", {}, ...wrong.map((s) => el("li", {}, el("a", { href: `${ctx.root}${here.file}.html#${s.id}` }, s.title))))] : []),
         ...(here.requires.length ? [el("p", {}, _("Builds on")), el("ul", {}, ...listed(here.requires))] : []),
         ...(after.length ? [el("p", {}, _("Leads to")), el("ul", {}, ...listed(after))] : []));
