@@ -141,7 +141,8 @@ class Explore:
     def idle(self):
         """Names of the controls that change neither the result nor the sentence; a lab has none."""
         begun = self.at()
-        moved = {name for name, view in self.corners() if _plain(view.result) != _plain(begun.result) and str(view) != str(begun)}
+        moved = {name for name, view in self.corners()
+                 if _plain(view.result) != _plain(begun.result) or self.sentence(view) != self.sentence(begun)}
         return [name for name in self.controls if name not in moved]
 
     def png(self, view):

@@ -66,6 +66,8 @@ def test_a_slider_stops_at_its_ends_at_its_start_and_evenly_between():
 def test_a_control_that_changes_nothing_is_named(wall):
     assert wall.idle() == []
     assert explore(queue, CONTROLS | {"unused": slider(0, 3, start=0)}).idle() == ["unused"]
+    rows = explore(lambda row: (1, 4, 9), {"row": slider(0, 2, start=0)}, say=lambda result, s: f"row {s['row']} holds {result[s['row']]}")
+    assert rows.idle() == []            # where to look in one result
     assert [name for name, _ in wall.corners()] == ["load", "load", "servers", "servers"]
 
 

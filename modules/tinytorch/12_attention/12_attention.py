@@ -491,12 +491,13 @@ def heat_map(axes, weights, settings):
         axes.annotate(f"{w:.2f}", (j, i), ha="center", va="center", color="white" if w > 0.5 else "black", fontsize=7)
 
 
-def last_query(weights, settings):
-    return "the last query gives " + ", ".join(f"{word} {w:.2f}" for word, w in zip(words, weights[-1], strict=True))
+def first_and_last_query(weights, settings):
+    gives = (", ".join(f"{word} {w:.2f}" for word, w in zip(words, row, strict=True)) for row in weights[[0, -1]])
+    return "the first query gives {}; the last one gives {}".format(*gives)
 
 
 explore(looked, {"head": pick(*HEADS), "sharpness": slider(0.05, 5.0, start=1.0, log=True), "causal": pick("yes", "no")},
-        draw=heat_map, say=last_query)
+        draw=heat_map, say=first_and_last_query)
 
 # %% [markdown]
 # ## 4. The layer

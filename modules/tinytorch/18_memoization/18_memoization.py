@@ -1043,7 +1043,7 @@ def memory(step, pages):
         for request, (length, table) in active.items():
             for n, number in enumerate(table):
                 inside = np.arange(n * page, (n + 1) * page)
-                grid[number * page:(number + 1) * page] = np.where(inside < length, request % 19, -2)   # reserved, not used
+                grid[number * page:(number + 1) * page] = np.where(inside < length, request % 18, -2)   # reserved, not used
         result[name] = {"grid": grid.reshape(32, 32), "served": len(active), "waiting": waiting, "done": done,
                         "used": int((grid >= 0).sum()), "empty": int((grid == -2).sum())}
     return result
@@ -1054,7 +1054,8 @@ def slots_drawn(axes, result, settings):
     shown = np.ones((*picture.shape, 3))
     shown[picture == -1] = 0.93
     shown[picture == -2] = (0.35, 0.35, 0.35)
-    shown[picture >= 0] = plt.get_cmap("tab20")(picture[picture >= 0].astype(int))[:, :3]
+    colours = np.delete(plt.get_cmap("tab20").colors, (14, 15), axis=0)             # its two greys stand for free and reserved
+    shown[picture >= 0] = colours[picture[picture >= 0].astype(int)]
     axes.imshow(shown)
     axes.set(xticks=[15, 50], xticklabels=["128 in a row", f"pages of {settings['pages']}"], yticks=[],
              title="a colour: a request; light: free; dark: reserved, not used")
