@@ -15,7 +15,7 @@ import typer
 import yaml
 
 from mlsysbook import catalogue, cli
-from mlsysbook.cli import book, build, chapters, check, class_, demo, hub, milestone, student, teach  # noqa: F401  (they register)
+from mlsysbook.cli import book, build, chapters, check, class_, demo, hub, milestone, slides, student, teach  # noqa: F401  (they register)
 from mlsysbook.grading.deadlines import LatePolicy
 from staffml.cli import app as staffml
 
