@@ -10,6 +10,7 @@ import zipfile
 import numpy as np
 
 MOST = 1 << 20                          # bytes of one model
+NAMES = 128                             # bytes of all names together; beyond them they are data
 _ARRAYS, _HEADER = 64, 1 << 16
 _DTYPES = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "float16", "float32", "float64")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,63}")
@@ -23,6 +24,8 @@ def pack(model):
     for name, array in model.items():
         if type(name) is not str or not _NAME.fullmatch(name) or type(array) is not np.ndarray or array.dtype.name not in _DTYPES:
             raise ValueError(f"{str(name)[:40]!r} is not the name of a NumPy array of numbers")
+        if not array.size:              # its shape would be data that weighs nothing
+            raise ValueError(f"array {name} is empty; leave it out")
         rows.append([name, array.dtype.name, list(array.shape)])
         parts.append(np.ascontiguousarray(array).tobytes())
     head = json.dumps(rows).encode()
@@ -47,8 +50,8 @@ def unpack(data):
             raise ValueError("its header names something that is no array")
         name, dtype, shape = row
         n = math.prod(shape) * np.dtype(dtype).itemsize
-        if name in model or at + n > len(data):
-            raise ValueError(f"array {name} comes twice or is cut off")
+        if name in model or not n or at + n > len(data):
+            raise ValueError(f"array {name} comes twice, is empty or is cut off")
         model[name] = np.frombuffer(data, dtype, math.prod(shape), at).reshape(shape)
         at += n
     if at != len(data):
@@ -78,5 +81,5 @@ def read_npz(data):
 
 
 def size(model):
-    """Bytes of all arrays together."""
-    return sum(a.nbytes for a in model.values())
+    """Bytes of all arrays together, and of their names beyond the first 128."""
+    return sum(a.nbytes for a in model.values()) + max(0, sum(map(len, model)) - NAMES)

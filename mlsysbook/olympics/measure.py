@@ -103,7 +103,8 @@ def build(entry, track, task, library):
         raise Fault("shape", f"what build returned is no model: {error}") from None
     weight = arrays.size(model) + entry.carried
     if weight > track.bytes:
-        code = (f", {entry.carried:,} of them in its code (texts of more than {package.TEXT} bytes, numbers beyond {package.NUMBERS})"
+        free = ", ".join(f"{n} of {kind}" for kind, n in package.FREE.items())
+        code = (f", {entry.carried:,} of them in its code, where {free}, and {package.PACKED:,} of all when compressed, are free"
                 if entry.carried else "")
         raise Fault("budget", f"{weight:,} bytes{code}; the {track.name} track has {track.bytes:,}")
     return data, seconds

@@ -1,7 +1,7 @@
 """What an entry hands in: a folder with olympics.toml, read by one who trusts none of it.
 
 The judge sees code without comments and docstrings, so nothing can be kept there, and what data the code still carries in
-long texts and tables of numbers is counted as bytes of the model.
+texts, numbers and names is counted as bytes of the model.
 """
 
 import ast
@@ -12,6 +12,8 @@ import os
 import re
 import stat
 import tomllib
+import zlib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +25,8 @@ from .tracks import TRACKS
 MANIFEST, SIDECAR = "olympics.toml", "assignment.json"
 FILES, BYTES = 200, 16 << 20            # of one entry
 CODE = 32 << 10                         # of an entry's own modules without comments; its notebooks beyond the reference's too
-TEXT, NUMBERS = 80, 256                 # longer texts, and numbers beyond these, are data
+FREE = {"texts": 256, "numbers": 128, "names": 768}     # bytes that code may hold of each; what is more counts as the model's
+PACKED = 1536                           # bytes of an entry's own modules, compressed; of what is more, too: any row of names can be a table
 _NAME = re.compile(r"\w[\w .'&+-]{0,39}")
 _PYTHON = re.compile(r"[A-Za-z_]\w{0,39}")
 _KEYS = {"track": str, "team": str, "members": list, "module": str, "build": str, "weights": str, "predict": str, "seed": int,
@@ -148,14 +151,17 @@ def read(folder):
     """The Package in a folder. Raises PackageError."""
     found = files(folder)
     said = manifest(found)
-    staged, carried, code = {}, 0, 0
+    staged, held, code, names = {}, Counter(), 0, set()
     for name, data in found.items():
         if name.endswith(".py") and "/" not in name:
-            text, data_bytes = plain(data, name)
-            staged[name], carried, code = text, carried + data_bytes, code + len(text)
+            staged[name], tree = plain(data, name)
+            code += len(staged[name])
+            names.add(name)             # of which a folder can hold many, each with nothing in it
+            held += literals(tree, names)
+    own = b"".join(staged.values())
     if said.notebooks is not None:
-        more, data_bytes, size = _notebooks(found, said.notebooks)
-        staged, carried, code = staged | more, carried + data_bytes, code + size
+        more, beyond, size = _notebooks(found, said.notebooks)
+        staged, held, code = staged | more, held + beyond, code + size
     if code > CODE:
         raise PackageError(f"the code is {code:,} bytes without comments, more than the {CODE:,} that an entry may have")
     model = None
@@ -166,11 +172,13 @@ def read(folder):
             model = arrays.read_npz(found[said.weights])
         except ValueError as error:
             raise PackageError(f"{said.weights}: {error}") from None
+    held["names"] += total(names)
+    carried = max(sum(max(0, held[kind] - free) for kind, free in FREE.items()), len(zlib.compress(own, 9)) - PACKED)
     return Package(said, digest(found), staged, model, carried)
 
 
 def plain(data, name):
-    """Python code without comments and docstrings, and the bytes of data that it carries -> (bytes, int). Raises PackageError."""
+    """Python code without comments and docstrings, as bytes and as a syntax tree. Raises PackageError."""
     try:
         tree = ast.parse(data)
         for node in ast.walk(tree):
@@ -178,31 +186,42 @@ def plain(data, name):
             if isinstance(body, list):      # a text that is a statement of its own, such as a docstring
                 node.body = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))] or (
                     [] if isinstance(node, ast.Module) else [ast.Pass()])
-        return (ast.unparse(tree) + "\n").encode(), carried(tree)
+        return (ast.unparse(tree) + "\n").encode(), tree
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise PackageError(f"{name}: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from None
 
 
-def carried(tree):
-    """Bytes of long texts and of numbers beyond the first 256 in a syntax tree; a number counts eight."""
-    total = numbers = 0
+def literals(tree, names):
+    """Bytes of the texts and of the numbers in a syntax tree, each as often as it comes -> Counter; its names are added to `names`."""
+    held = Counter()
     for node in ast.walk(tree):
-        value = node.value if isinstance(node, ast.Constant) else None
-        if isinstance(value, str | bytes):
-            size = len(value.encode("utf-8", "surrogatepass")) if isinstance(value, str) else len(value)
-            total += size if size > TEXT else 0
-        elif isinstance(value, int | float | complex) and not isinstance(value, bool):
-            numbers += 1
-            total += math.ceil(value.bit_length() / 8) if isinstance(value, int) and value.bit_length() > 64 else 0
-    return total + 8 * max(0, numbers - NUMBERS)
+        if isinstance(node, ast.Constant):
+            value = node.value
+            if isinstance(value, str | bytes):
+                held["texts"] += len(value.encode("utf-8", "surrogatepass")) if isinstance(value, str) else len(value)
+            elif isinstance(value, int) and not isinstance(value, bool):
+                held["numbers"] += max(1, math.ceil(value.bit_length() / 8))
+            elif isinstance(value, float | complex):
+                held["numbers"] += min(8, len(repr(value)) - 1)     # 0.5 holds less than eight bytes do
+        else:
+            for _, of in ast.iter_fields(node):
+                names.update(part for part in (of if isinstance(of, list) else [of]) if isinstance(part, str))
+    return held
+
+
+def total(names):
+    """Bytes of some names, each once: in a program every one stands at least twice."""
+    return sum(len(name.encode("utf-8", "surrogatepass")) for name in names)
 
 
 def _notebooks(found, place):
-    """The cells of notebooks below `place` that make modules: files to stage, data carried and code beyond the reference's same modules."""
+    """The cells of notebooks below `place` that make modules: files to stage, and what they hold and how much code they are beyond the
+    reference's same modules.
+    """
     import tinytorch
 
     home = Path(tinytorch.__file__).parent
-    staged, carry, excess = {}, 0, 0
+    staged, beyond, excess = {}, Counter(), 0
     place = place.strip("/")
     for name in [n for n in found if n.endswith(f"/{SIDECAR}") and (n.startswith(place + "/") or place in ("", "."))]:
         folder = name.removesuffix(f"/{SIDECAR}")
@@ -211,29 +230,38 @@ def _notebooks(found, place):
             if "exports" not in baked:
                 continue
             book = f"{folder}/{baked['notebook']}.ipynb"
-            ids, module = list(baked["exports"]["cells"]), Path(baked["exports"]["to"]).stem
-            cells = {c["metadata"].get("nbgrader", {}).get("grade_id"): "".join(c["source"]) for c in json.loads(found[book])["cells"]
+            ids, module = list(map(str, baked["exports"]["cells"])), Path(baked["exports"]["to"]).stem
+            given = {c["metadata"].get("nbgrader", {}).get("grade_id"): "".join(c["source"]) for c in json.loads(found[book])["cells"]
                      if c["cell_type"] == "code"}
-            texts = {i: cells[i] for i in ids if i in cells}
+            texts = {i: given[i] for i in ids if i in given}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise PackageError(f"{folder}: not a readable notebook with its {SIDECAR} ({type(error).__name__})") from None
         if module not in tinytorch._MODULES:
             raise PackageError(f"{name}: there is no module {module[:40]!r}")
-        official, own = plain((home / f"{module}.py").read_bytes(), module), [0, 0]
+        if lost := [i for i in ids if i not in texts]:
+            raise PackageError(f"{book}: cell {str(lost[0])[:40]!r} is missing; fetch the notebook again and move your solutions over")
+        code, tree = plain((home / f"{module}.py").read_bytes(), module)
+        names, theirs, own, size = set(), set(), Counter(), 0
+        official = literals(tree, theirs)
         for i, text in texts.items():
-            if not text.startswith("%%"):
-                data, data_bytes = plain(text.encode("utf-8", "surrogatepass"), f"{book}, cell {i}")
-                texts[i], own[1] = data.decode(), own[1] + data_bytes
-            own[0] += len(texts[i])
-        excess, carry = excess + own[0] - len(official[0]), carry + own[1] - official[1]
-        target, exports = f"notebooks/{module}", {"to": f"tinytorch/{module}.py", "cells": ids}
+            if text.startswith("%%"):   # another language's, so a text
+                own["texts"] += len(text.encode("utf-8", "surrogatepass"))
+            else:
+                data, tree = plain(text.encode("utf-8", "surrogatepass"), f"{book}, cell {i}")
+                texts[i], own = data.decode(), own + literals(tree, names)
+            size += len(texts[i])
+        own["names"], official["names"] = total(names), total(theirs)
+        beyond, excess = beyond + (own - official), excess + size - len(code)
+        # Cells get new names, which hold nothing; that of an exercise says that it is one.
+        cells = {f"{'solution' if i.startswith('solution-') else 'cell'}-{n}": text for n, (i, text) in enumerate(texts.items(), 1)}
+        target, exports = f"notebooks/{module}", {"to": f"tinytorch/{module}.py", "cells": list(cells)}
         staged[f"{target}/{SIDECAR}"] = json.dumps({"notebook": module, "exports": exports}).encode()
         staged[f"{target}/{module}.ipynb"] = json.dumps({"cells": [
-            {"cell_type": "code", "metadata": {"nbgrader": {"grade_id": i}}, "source": text} for i, text in texts.items()]}).encode()
+            {"cell_type": "code", "metadata": {"nbgrader": {"grade_id": i}}, "source": text} for i, text in cells.items()]}).encode()
     if not staged:
         raise PackageError(f"{MANIFEST}: notebooks is {place!r}, but below it is no notebook of a TinyTorch module "
                            f"with its {SIDECAR}")
-    return staged, max(0, carry), max(0, excess)
+    return staged, beyond, max(0, excess)
 
 
 def new(folder, track, team, mine=None):

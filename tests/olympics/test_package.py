@@ -3,13 +3,17 @@
 import io
 import json
 import os
+import string
 import struct
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mlsysbook.olympics import arrays, package, tracks
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -87,10 +91,79 @@ def test_comments_and_docstrings_do_not_reach_the_box(entry):
     compile(staged, "entry.py", "exec")
 
 
-def test_data_in_code_counts_as_bytes(entry):
+HIDING = {                              # 8,000 bytes of a model where nobody counted
+    "a text": lambda e: add(e, f"A = {'x' * 8000!r}"),
+    "many short texts": lambda e: add(e, f"A = {[f'{k:080}' for k in range(100)]}"),
+    "numbers": lambda e: add(e, f"A = {list(range(1000, 5000))}"),
+    "few long numbers": lambda e: add(e, f"A = {[(1 << 63) + k for k in range(1000)]}"),
+    "names": lambda e: add(e, f"A = dict({', '.join(f'k{k:039}=0' for k in range(200))})"),
+    "an order of few names": lambda e: add(e, "A = [" + ",".join(np.random.default_rng(0).choice(list(string.ascii_letters), 10_000)) + "]"),
+    "names of empty files": lambda e: [(e / f"k{k:076}.py").touch() for k in range(100)],
+}
+
+
+def add(entry, code):
     with open(entry / "entry.py", "a") as f:
-        f.write(f"\nA = {'x' * 500!r}\nB = {list(range(300))}\nC = {1 << 8000}\n")
-    assert package.read(entry).carried >= 500 + 8 * (300 - package.NUMBERS) + 1000
+        f.write(f"\n{code}\n")
+
+
+@pytest.mark.parametrize("way", HIDING)
+def test_data_in_code_counts_as_bytes(entry, way):
+    HIDING[way](entry)
+    assert 8000 - package.PACKED - 500 <= package.read(entry).carried <= 16000
+
+
+def test_what_honest_code_needs_is_free(entry):
+    from mlsysbook.olympics import simulate
+
+    for kind in simulate.KINDS.values():
+        if kind.expected == "valid":
+            (entry / "entry.py").write_text(simulate._STARTER + kind.code)
+            assert package.read(entry).carried == 0
+
+
+@pytest.fixture
+def notebook(entry):
+    """Put the notebook of module 02 into the entry, after `change` was made to it and its sidecar -> Package."""
+    def put(change=lambda book, baked: None):
+        source, work = ROOT / "source" / "tinytorch-02_activations", entry / "work" / "02_activations"
+        book, baked = (json.loads((source / name).read_text()) for name in ("02_activations.ipynb", "assignment.json"))
+        change(book, baked)
+        work.mkdir(parents=True)
+        (work / "02_activations.ipynb").write_text(json.dumps(book))
+        (work / "assignment.json").write_text(json.dumps(baked))
+        edit(entry, "# notebooks", "notebooks")
+        return package.read(entry)
+
+    return put
+
+
+def test_the_references_own_notebook_carries_nothing(notebook):
+    found = notebook()
+    assert found.own == ["activations"] and found.carried == 0
+
+
+@pytest.mark.parametrize("cell", ["%%cython\n" + "x" * 8000, "A = 0" + "".join(f"\nA += {'x' * 70!r} < 'y'" for _ in range(115))])
+def test_data_in_a_notebook_counts_as_bytes(notebook, cell):
+    def change(book, baked):
+        book["cells"].append({"cell_type": "code", "metadata": {"nbgrader": {"grade_id": "mine"}}, "source": cell})
+        baked["exports"]["cells"].append("mine")
+
+    assert notebook(change).carried > 7000
+
+
+def test_names_of_cells_hold_nothing_and_one_that_is_missing_is_named(notebook, entry):
+    def change(book, baked):
+        book["cells"].append({"cell_type": "code", "metadata": {"nbgrader": {"grade_id": "SECRET" * 100}}, "source": ""})
+        baked["exports"]["cells"].append("SECRET" * 100)
+
+    found = notebook(change)
+    assert not any(b"SECRET" in data for data in found.staged.values())
+    baked = json.loads((entry / "work" / "02_activations" / "assignment.json").read_text())
+    baked["exports"]["cells"].append("gone")
+    (entry / "work" / "02_activations" / "assignment.json").write_text(json.dumps(baked))
+    with pytest.raises(package.PackageError, match="'gone' is missing"):
+        package.read(entry)
 
 
 def test_code_has_a_limit(entry):
@@ -110,7 +183,7 @@ def test_models_survive_the_way_and_rubbish_does_not():
     model = {"w0": np.arange(6, dtype="int8").reshape(2, 3), "b": np.zeros((), "float32"), "h": np.ones(3, "float16")}
     back = arrays.unpack(arrays.pack(model))
     assert all(np.array_equal(model[k], back[k]) and model[k].dtype == back[k].dtype for k in model) and arrays.size(back) == 6 + 4 + 6
-    for wrong in ({}, [], {"a": [1]}, {"a b": np.ones(1)}, {"a": np.array([object()])}, {"a": np.array(["text"])}):
+    for wrong in ({}, [], {"a": [1]}, {"a": np.ones((0, 9999))}, {"a b": np.ones(1)}, {"a": np.array([object()])}, {"a": np.array(["text"])}):
         with pytest.raises(ValueError):
             arrays.pack(wrong)
 
@@ -118,10 +191,15 @@ def test_models_survive_the_way_and_rubbish_does_not():
         head = json.dumps(rows).encode()
         return struct.pack("<I", len(head)) + head + body
     good = arrays.pack(model)
-    for data in (b"", good[:-1], good + b"x", header([["a", "object", [1]]], b"x" * 8), header([["a", "int8", [-1]]]), header([["a", "int8", [1 << 40]]]),
+    for data in (b"", good[:-1], good + b"x", header([["a", "object", [1]]], b"x" * 8), header([["a", "int8", [-1]]]), header([["a", "int8", [0, 77]]]), header([["a", "int8", [1 << 40]]]),
                  header([["a", "int8", [1]], ["a", "int8", [1]]], b"xx"), header({"a": 1}), struct.pack("<I", 1 << 31), header("[" * 9999)):
         with pytest.raises(ValueError):
             arrays.unpack(data)
+
+
+def test_names_of_arrays_are_data_where_they_are_long():
+    assert arrays.size({f"weight{k}": np.ones(4, "int8") for k in range(8)}) == 32
+    assert arrays.size({f"{'x' * 60}{k}": np.ones(1, "int8") for k in range(10, 50)}) == 40 + 40 * 62 - arrays.NAMES
 
 
 def test_stored_arrays_are_never_unpickled_or_unpacked_beyond_measure(tmp_path):
