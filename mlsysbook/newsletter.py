@@ -56,8 +56,8 @@ def inputs(root):
     """Files besides the issues, and the libraries that chapters compute with, that a figure may come from."""
     if not (root / "book" / "newsletter").is_dir():
         return []
-    return [root / "mlsysbook" / "newsletter.py", root / "mlsysbook" / "box" / "limits.py", *sorted((root / "benchmarks").glob("*.md")),
-            *sorted((root / "tests" / "attacks").glob("*.py"))]  # fmt: skip
+    return [root / "mlsysbook" / "newsletter.py", root / "mlsysbook" / "box" / "limits.py", root / "kits" / "README.md",
+            *sorted((root / "benchmarks").glob("*.md")), *sorted((root / "tests" / "attacks").glob("*.py"))]  # fmt: skip
 
 
 def load(path, root):
@@ -185,7 +185,8 @@ def mail_html(issue, root, site=None):
 
 def _foot(issue, site):
     where = f' This issue on the web: <a href="{site.rstrip("/")}/newsletter/{issue.slug}.html">{escape(issue.title)}</a>.' if site else ""
-    return f"Text and figures: CC BY 4.0. Every number above is computed when the issue is made, or read from a committed benchmark.{where}"
+    return ("Text and figures: CC BY 4.0. What is modelled is computed when the issue is made; what was measured is read from where it "
+            f"is kept.{where}")
 
 
 def mail_text(issue, site=None):
