@@ -20,18 +20,8 @@ _SKIPPED = ("aside", "script", "style", "svg", "figure .mls-controls", ".cell_in
             ".solution", ".bibtex-citation", ".mls-label", ".mls-say", "summary.admonition-title", "div.highlight", ".mls-key", "nav",
             ".mlc-check")  # fmt: skip
 _ENDS = {"Exercises", "Where this comes from", "Key terms"}
-_BLOCKS = {"p", "li", "dd", "dt", "tr", "figcaption", "div"}
 _SENTENCE = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][”’»\")\]]))\s+(?=[“‘«\"(\[]?[^\sa-z])|(?<=[。！？])(?=\S)")     # bm25.js has it too
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-
-
-def write(site, pages, folder=SOURCES):
-    """Write the index of those `pages` that a built site has, as the script that a page loads when it is asked -> its path."""
-    from .build import FOLDER, script
-
-    place = Path(site) / FOLDER
-    script(place, NAME, index(site, [p for p in pages if (Path(site) / f"{p}.html").is_file()], folder))
-    return place / f"{NAME}.js"
 
 
 def index(site, pages, folder=SOURCES, glossary="glossary"):
