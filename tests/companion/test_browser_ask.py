@@ -172,6 +172,14 @@ def test_in_the_dark_and_on_a_phone_nothing_is_lost(open_page, name, options):
     assert serious(page, "#mlc-panel") == [] and page.logged == []
 
 
+def test_questions_that_cannot_be_loaded_are_not_said_to_be_none(open_page):
+    page = open_page()
+    page.route("**/v1_13.js*", lambda route: route.abort())
+    highlight(page, "draw a bar for each request").get_by_role("button", name="Quiz me").click()
+    page.locator("#mlc-panel").get_by_text("This cannot be shown").wait_for()
+    assert "no questions" not in page.locator("#mlc-panel").inner_text()
+
+
 def test_highlighted_text_asks_its_questions_and_says_where_next(open_page):
     page = open_page()
     highlight(page, "draw a bar for each request").get_by_role("button", name="Quiz me").click()

@@ -111,7 +111,7 @@ export async function explain(holder, ctx, about) {
 /** Three questions: of its section, and of the chapter where the words are the nearest. @param {HTMLElement} holder @param {Context} ctx @param {Chosen} about */
 export async function quizMe(holder, ctx, about) {
   holder.append(...head(_("Quiz me"), about, ctx));
-  const chapter = await load(ctx).catch(() => null);
+  const chapter = ctx.page.sections.length ? await load(ctx) : null;
   if (!chapter?.questions.length) {
     holder.append(el("p", {}, _("This page has no questions. The six written chapters have some at the end of each section.")));
     return;
