@@ -102,6 +102,18 @@ def test_a_comparison_sees_through_drift(drift, ratio):
     assert ("no difference shown" in str(found)) == (ratio == 1.0)
 
 
+@pytest.mark.parametrize("at", [7, 30])
+def test_one_call_that_was_interrupted_for_a_second_hides_no_difference(at):
+    clock = Clock(noise=0.02)
+
+    def interrupted():
+        clock.now += 500 if clock.calls == at else 0
+        clock.program(1.0)()
+
+    found = compare(clock.program(1.1), interrupted, clock=clock)
+    assert found.low > 1.05 and found.p < 0.01
+
+
 def test_turns_cancel_a_drift():
     order = turns(10)
     sides = {which: [k for k, c in enumerate(order) if c == which] for which in "AB"}

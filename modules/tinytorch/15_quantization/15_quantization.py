@@ -419,7 +419,7 @@ explore(quantized, {"bits": slider(2, 8, start=4, steps=6), "chosen": pick(*RANG
         draw=histogram, say=loss_said)
 
 # %% [markdown]
-# The percentile serves the many and clips the ten, and its error over all is the largest by far. Least squares does
+# The percentile serves the many and clips the five largest, and its error over all is the largest by far. Least squares does
 # what its name says about the first column, and in this case it leaves the range nearly as it was. Which error matters
 # is not a question about numbers but about the network: clipped outliers are sometimes noise, and in large language
 # models they carry the meaning (Dettmers et al. 2022).
@@ -857,7 +857,7 @@ for name, variant_ in variants.items():
 # %% [markdown]
 # ## 7. Training for four bits
 #
-# Eight bits are easy. With four there are 15 marks on each side of nothing, and rounding after training hurts. So let
+# Eight bits are easy. With four there are seven marks on each side of zero, and rounding after training hurts. So let
 # the network feel the rounding while it trains: **fake quantization** rounds the weights in the forward pass, in floats.
 # But the derivative of a staircase is 0 almost everywhere. The **straight-through estimator** (Bengio, Léonard and
 # Courville 2013) passes the gradient as if nothing had been rounded, except where a number was clipped: there more of it
@@ -1183,7 +1183,7 @@ with autograd.no_grad():
 # %% [markdown]
 # The product gains what the processor's instructions allow. A layer gains less, or loses: its input has to be rounded
 # and its output scaled, passes over memory that NumPy makes one by one. Kernels of inference engines do both inside of
-# the product. And the 4-bit layer unpacks its weights at each call: a quarter of a quarter of the bytes, and slower. It
+# the product. And the 4-bit layer unpacks its weights at each call: a seventh of the bytes, and slower. It
 # pays where weights are read from memory once for each token, and only in a kernel that unpacks in registers.
 #
 # ## 10. Explain
