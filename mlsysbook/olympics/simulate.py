@@ -83,7 +83,7 @@ def predict(layers, x):
 '''
 _SLOW = '''
 
-slowly, TIMES = predict, 3
+slowly = predict
 
 
 def predict(layers, x):
@@ -147,7 +147,7 @@ def _wide(width, epochs=25):
     return _WIDE.replace("WIDTH", str(width)).replace("EPOCHS", str(epochs))
 
 
-# Widths are for the largest tracks; `_fit` halves them for the smaller ones.
+# W0 and W1 stand for the widths of `_WIDTHS`, which fit the budget of the entry's track.
 KINDS = {
     "reference": Kind("hands in the starter"),
     "fast": Kind("converts weights once, when it is loaded", _FAST),
