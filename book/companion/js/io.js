@@ -4,11 +4,22 @@ import { check, merge, size } from "./state.js";
 import { _, counted } from "./words.js";
 
 /**
+ * What a file holds of a state: all but a model of one's own, whose address stays in its browser and is entered there by hand.
+ * @param {import("./types.js").State} state
+ * @returns {import("./types.js").State}
+ */
+function portable(state) {
+  const settings = { ...state.settings };
+  delete settings.endpoint;
+  return { ...state, settings };
+}
+
+/**
  * The file's text.
  * @param {import("./types.js").State} state
  */
 export function written(state) {
-  return JSON.stringify(state, null, 1) + "\n";
+  return JSON.stringify(portable(state), null, 1) + "\n";
 }
 
 /**
@@ -24,7 +35,7 @@ export function taken(text, state) {
   } catch {
     throw new Error("it is not JSON");
   }
-  const made = merge(state, check(value)), before = size(state), after = size(made);
+  const made = merge(state, portable(check(value))), before = size(state), after = size(made);
   const answers = after.answers - before.answers, reviews = after.reviews - before.reviews;
   return [made, answers + reviews ? _("{1} and {2} came in; nothing that was here is lost.", counted(answers, "answer"), counted(reviews, "review"))
     : _("All that the file holds was here already.")];

@@ -91,6 +91,13 @@ test("two states together lose nothing, whichever comes first", () => {
   assert.deepEqual(merge(a, a), a);
 });
 
+test("a model of one's own neither leaves in a file nor comes in with one", () => {
+  const endpoint = { url: "http://localhost:1/v1", model: "m" }, state = { ...empty(), settings: { newADay: 5, endpoint } };
+  assert.deepEqual(JSON.parse(written(state)).settings, { newADay: 5 });
+  assert.deepEqual(taken(JSON.stringify(state), empty())[0].settings, { newADay: 5 });
+  assert.deepEqual(taken(written(empty()), state)[0].settings, state.settings);
+});
+
 test("a file that is exported and taken again changes nothing; a damaged one is refused", () => {
   const state = { ...empty(), reviews: { "V1-13/a": [review(one)] } };
   assert.deepEqual(taken(written(state), empty()), [state, "0 answers and 1 review came in; nothing that was here is lost."]);
