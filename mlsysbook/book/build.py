@@ -142,7 +142,7 @@ def sphinx(source, work, variant, builder, target, libraries, progress, *, langu
     options = {"source": str(source), "out": str(new), "doctrees": str(trees), "builder": builder, "fingerprint": libraries,
                "cache": str(_cache(work, libraries)), "tags": ["student"] if variant == "student" else [],
                "language": language, "contents": str(contents or source / "_toc.yml")}
-    status, log = _run([sys.executable, "-m", "mlsysbook.book.engine", json.dumps(options)], environment(work), progress)
+    status, log = run([sys.executable, "-m", "mlsysbook.book.engine", json.dumps(options)], environment(work), told(progress))
     found = problems(log, source)
     if status or found:
         last = " ".join(_COLOUR.sub("", log).split()).rpartition("Extension error")[2].removeprefix(": ")
@@ -158,19 +158,27 @@ def environment(work):
                          "SOURCE_DATE_EPOCH": EPOCH, "IPYTHONDIR": str(work / "ipython"), "PYTHONWARNINGS": "ignore"}
 
 
-def _run(command, environment, progress):
-    """Run a command, telling what Sphinx is at -> (status, all it wrote to stderr)."""
+def told(progress):
+    """A function that tells what Sphinx is at, from a line of what it prints."""
+    def tell(line):
+        if at := re.match(r"(reading sources|writing output)\.\.\. \[\s*(\d+)%\] (\S+)", line):
+            progress(f"{at[1].split()[0]} {at[3]} ({at[2]} %)")
+        elif at := re.match(r"(\S+?)(?:\.md)?: (Executing|Executed) notebook(?:.* in ([\d.]+) seconds)?", line):
+            name = "/".join(at[1].split("/")[-2:])
+            progress(f"executing {name}" if at[2] == "Executing" else f"executed {name} in {float(at[3] or 0):.0f} s")
+
+    return tell
+
+
+def run(command, environment, each_line):
+    """Run a command, handing over each line that it prints -> (status, all it wrote to stderr)."""
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
     log = []
     reader = threading.Thread(target=lambda: log.extend(process.stderr), daemon=True)
     reader.start()
     try:
         for line in process.stdout:                      # universal newlines: a \r ends a line as well
-            if at := re.match(r"(reading sources|writing output)\.\.\. \[\s*(\d+)%\] (\S+)", line):
-                progress(f"{at[1].split()[0]} {at[3]} ({at[2]} %)")
-            elif at := re.match(r"(\S+?)(?:\.md)?: (Executing|Executed) notebook(?:.* in ([\d.]+) seconds)?", line):
-                name = "/".join(at[1].split("/")[-2:])
-                progress(f"executing {name}" if at[2] == "Executing" else f"executed {name} in {float(at[3] or 0):.0f} s")
+            each_line(line)
         process.wait()
     except BaseException:
         process.terminate()

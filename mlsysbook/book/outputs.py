@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -158,22 +157,12 @@ def _cached(work, libraries, notebook):
 def _executed(course, file, work, libraries, progress):
     """Run the cells in a process of their own, under the environment of the build, and keep them in its cache."""
     progress(f"executing {file.relative_to(course.root / 'book')}")
-    process = subprocess.Popen([sys.executable, "-m", "mlsysbook.book.outputs", str(file), str(build._cache(work, libraries))],
-                               env=build.environment(work), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    log = []
-    reader = threading.Thread(target=lambda: log.extend(process.stderr), daemon=True)
-    reader.start()
-    try:
-        said = process.stdout.read()
-        process.wait()
-    except BaseException:
-        process.terminate()
-        process.wait()
-        raise
-    reader.join()
-    if process.returncode:
-        raise BookError(f"{file.relative_to(course.root)}:1: its cells cannot be run: {' '.join(''.join(log).split())[-300:]}")
-    if failed := json.loads(said)["failed"]:
+    said = []
+    status, log = build.run([sys.executable, "-m", "mlsysbook.book.outputs", str(file), str(build._cache(work, libraries))],
+                            build.environment(work), said.append)
+    if status:
+        raise BookError(f"{file.relative_to(course.root)}:1: its cells cannot be run: {' '.join(log.split())[-300:]}")
+    if failed := json.loads("".join(said))["failed"]:
         line, text = build._fault(str(file), build._COLOUR.sub("", failed).splitlines())
         raise BookError(f"{file.relative_to(course.root)}:{line}: {text}")
     return _cached(work, libraries, _read(file, file.read_text(encoding="utf-8")))

@@ -5,6 +5,7 @@ Where neither holds, `create` returns None and session.py watches /proc instead.
 """
 
 import os
+import time
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -39,9 +40,14 @@ class Cgroup:
         return False
 
     def remove(self):
-        for f in self.folders:
-            with suppress(OSError):
-                f.rmdir()
+        """Take the folders away; for up to a second while the last processes are leaving them."""
+        for _ in range(50):
+            for f in self.folders:
+                with suppress(OSError):
+                    f.rmdir()
+            if not any(f.exists() for f in self.folders):
+                return
+            time.sleep(0.02)
 
 
 def create(limits):

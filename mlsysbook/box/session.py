@@ -370,11 +370,7 @@ class Session:
         for channel in (self.control, *self.channels.values()):
             channel.close()
         if self.group is not None:
-            for _ in range(50):
-                self.group.remove()
-                if not any(f.exists() for f in self.group.folders):
-                    break
-                time.sleep(0.02)
+            self.group.remove()
 
 
 def _needs_ipython(cells):

@@ -193,11 +193,7 @@ class Box:
         for open_ in filter(None, (self.log, self.control, self.data)):
             open_.close()
         if self.group is not None:
-            for _ in range(50):
-                self.group.remove()
-                if not any(f.exists() for f in self.group.folders):
-                    break
-                time.sleep(0.02)
+            self.group.remove()
         if self.private is not None:
             shutil.rmtree(self.private, ignore_errors=True)
 
