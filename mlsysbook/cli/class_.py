@@ -121,7 +121,8 @@ def roster(ctx: typer.Context,
         if names:
             said = "not in the file, kept (--remove takes them out)" if state == "kept" else state
             _say(console, [f"{said}: {', '.join(names)}"])
-    _say(console, [f"{'would be: ' if dry_run else ''}{sum(c.state != 'removed' for c in changes)} students on the roster"])
+    left = sum(c.state != "removed" for c in changes)
+    _say(console, [f"{'would be: ' if dry_run else ''}{left} student{'s' * (left != 1)} on the roster"])
 
 
 @group.command()
@@ -329,7 +330,8 @@ def export(ctx: typer.Context,
         if format != "csv":
             if not dry_run:
                 atomic.write(to, made.text, mode=0o600)
-            _say(_console(), [f"{'would write' if dry_run else 'wrote'} {to}: {made.students} students, {made.scores} scores", *made.left])
+            what = f"{made.students} student{'s' * (made.students != 1)}, {made.scores} score{'s' * (made.scores != 1)}"
+            _say(_console(), [f"{'would write' if dry_run else 'wrote'} {to}: {what}", *made.left])
             return
         rows = run(classroom, to)
     _say(_console(), [f"{'overwrote' if there else 'wrote'} {to}: {rows} rows"])
@@ -381,7 +383,7 @@ def status(ctx: typer.Context, names: Names = None):
         standings = run(classroom, course.select(names or []))
         with classroom.gradebook() as gb:
             students = len(gb.students)
-    _say(console, [f"{classroom.course_id} in {classroom.root}: {students} students; {classroom.late}"])
+    _say(console, [f"{classroom.course_id} in {classroom.root}: {students} student{'s' * (students != 1)}; {classroom.late}"])
     table = _table("assignment", "released", "due", "new>", "collected>", "graded>", "by hand>", "feedback>", "late>", "worth a look>")
     for s in standings:
         table.add_row(s.assignment, "yes" if s.released else "no", s.due or "–",

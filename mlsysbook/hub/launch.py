@@ -325,7 +325,7 @@ def _announce(settings, students, log_path, say):
     who = "you" if settings.alone else ", ".join(settings.instructors)
     say(f"formgrader for {who}: {settings.formgrader_url}")
     if not settings.alone:
-        say(f"{len(students)} students on the roster; exchange {settings.exchange}")
+        say(f"{len(students)} student{'s' * (len(students) != 1)} on the roster; exchange {settings.exchange}")
     if settings.host not in ("127.0.0.1", "localhost", "::1"):
         say("passwords cross the network unencrypted: put a TLS proxy in front and listen on 127.0.0.1 (deploy/hub/README.md)")
     say(f"Ctrl-C stops hub, proxy and all servers; log: {log_path}")
