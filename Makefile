@@ -43,8 +43,8 @@ lint: $(STAMP) ## ruff
 build: $(STAMP) ## notebooks in source/ and exported modules, from modules/
 	@$(BIN)/mlsys build
 
-book: $(STAMP) $(MATHJAX) ## the book as a site in build/book; OPTIONS="--language all --pdf --epub --student --serve" for more
-	@$(BIN)/mlsys book $(OPTIONS)
+book: $(STAMP) $(MATHJAX) ## the book as a site in build/book, with its translations; OPTIONS="--pdf --epub --student --serve" for more
+	@$(BIN)/mlsys book --language all $(OPTIONS)
 
 book-next: book .venv-next/.setup ## the same sources with plain Sphinx 9, which shows that their markup is portable
 	@.venv-next/bin/python -m sphinx -q -W --keep-going -c book/_next -d build/book-next/doctrees book build/book-next/html
