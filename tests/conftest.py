@@ -3,6 +3,7 @@ Under CI a missing browser or Node is a failure, elsewhere a skip with its reaso
 
 import os
 import shutil
+from pathlib import Path
 
 import hypothesis
 import numpy as np
@@ -55,3 +56,14 @@ def backend(request):
 def chromium():
     """Path of the browser that tests drive."""
     return CHROMIUM
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The book as it is, in all languages: seconds where its cells are cached. One for all tests, since each build takes the place
+    of the last."""
+    from mlsysbook import catalogue
+    from mlsysbook.book import build
+    from mlsysbook.book.translate import LANGUAGES
+
+    return build.build(catalogue.load(Path(__file__).parents[1]), languages=list(LANGUAGES)).site

@@ -4,12 +4,7 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
 import yaml
-
-from mlsysbook import catalogue
-from mlsysbook.book import build
-from mlsysbook.book.translate import LANGUAGES
 
 ROOT = Path(__file__).parents[2]
 OWN = ("_config.yml", "_ext", "_static", "index.md", "paths", "references.bib")
@@ -35,9 +30,3 @@ def small_book(folder):
         {"caption": "Volume I: a sample", "numbered": True, "chapters": [{"file": "vol1/01_sample"}]},
         {"caption": "Choose your path", "chapters": [*paths, {"file": "map"}, {"file": "instructors/index"}]}]}))
     return SimpleNamespace(root=folder)
-
-
-@pytest.fixture(scope="session")
-def site():
-    """The book as it is, in all languages: seconds where its cells are cached, else as long as they take."""
-    return build.build(catalogue.load(ROOT), languages=list(LANGUAGES)).site

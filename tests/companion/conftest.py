@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from mlsysbook import catalogue
-from mlsysbook.book import build
 from mlsysbook.book.serve import background
 from tests.browsing import FLAGS, watched
 
@@ -18,12 +17,6 @@ VENDOR = ROOT / "book" / "_vendor" / "node_modules"
 @pytest.fixture(scope="session")
 def course():
     return catalogue.load(ROOT)
-
-
-@pytest.fixture(scope="session")
-def site(course):
-    """The book as it is, built: seconds where its cells are cached, else as long as they take."""
-    return build.build(course).site
 
 
 @pytest.fixture(scope="session")
