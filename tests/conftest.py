@@ -21,6 +21,12 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "site" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")         # of the whole book, which takes minutes to build where it has not been built
+
+
 def pytest_runtest_setup(item):
     if item.get_closest_marker("root") and os.geteuid() != 0:
         pytest.skip("needs root, to make users")

@@ -11,6 +11,8 @@ from mlsysbook.book import build
 from mlsysbook.book.outputs import outputs
 from tests.book.conftest import small_book
 
+pytestmark = pytest.mark.slow
+
 CONVERTER = pytest.mark.skipif(not os.environ.get("CI") and shutil.which("rsvg-convert") is None,
                                reason="no rsvg-convert here: make test installs it")
 

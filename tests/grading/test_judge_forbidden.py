@@ -13,6 +13,8 @@ from mlsysbook.grading.judge import official
 from mlsysbook.grading.reach import forbidden, parse
 from tests.attacks.forbidden import ELSEWHERE, EVASIONS
 
+pytestmark = pytest.mark.slow
+
 FORBID = ("np.matmul", "np.dot", "@", "np.einsum", "np.inner", "np.tensordot", "np.vdot")
 GIVEN = ["import numpy as np", "from mlsysbook import case, check, prop"]
 A, B = np.arange(9.0).reshape(3, 3), np.arange(9.0, 18.0).reshape(3, 3)

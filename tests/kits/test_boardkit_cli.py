@@ -9,6 +9,8 @@ import pytest
 from boardkit import cli
 from tests.kits.conftest import need
 
+pytestmark = pytest.mark.slow
+
 COUNT = str(Path(__file__).parent / "sketches" / "count")
 M4 = "qemu:cortex-m4"
 

@@ -20,6 +20,8 @@ from mlsysim.tinyml import predict
 from tests.kits.conftest import need
 from tinytorch.layers import manual_seed
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("serial", reason="the kits' extra is not installed: pip install '.[kits]'")
 
 

@@ -8,6 +8,8 @@ from boardkit.calibrate import CALIBRATION, HELD_OUT, fit, measure
 from mlsysim.tinyml import CORES, predict
 from tests.kits.conftest import need
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("serial", reason="the kits' extra is not installed: pip install '.[kits]'")
 
 

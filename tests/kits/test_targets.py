@@ -15,6 +15,8 @@ from boardkit.targets import open_target
 from boardkit.toolchain import compile_sketch
 from tests.kits.conftest import need
 
+pytestmark = pytest.mark.slow
+
 SKETCHES = Path(__file__).parent / "sketches"
 URLS = [b.target for b in boards().values() if b.target]
 UNO = "simavr:atmega328p"

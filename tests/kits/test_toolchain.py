@@ -7,6 +7,8 @@ from boardkit.boards import boards
 from boardkit.toolchain import compile_sketch, find_toolchain
 from tests.kits.conftest import need
 
+pytestmark = pytest.mark.slow
+
 TARGETS = [b.target for b in boards().values() if b.target]
 QUICK = "qemu:cortex-m4"                # its compiler takes a tenth of a second
 

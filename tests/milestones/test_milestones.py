@@ -20,6 +20,8 @@ from mlsysbook.build.student import student_copy
 from mlsysbook.errors import CatalogueError
 from mlsysbook.milestones import BEGIN, CONTROLS, END, Gate, Run, draw, find, load, main, milestones
 
+pytestmark = pytest.mark.slow
+
 COURSE = catalogue.load()
 ALL = milestones(COURSE.root)
 MODULES = [a for a in COURSE.assignments if a.exports]

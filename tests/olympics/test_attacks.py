@@ -10,6 +10,8 @@ import pytest
 from mlsysbook.olympics import measure, package, trial
 from mlsysbook.olympics.boxed import Box, Fault
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from mlsysbook.olympics import package
 
+pytestmark = pytest.mark.slow
+
 
 def mlsys(*words, cwd=None):
     return subprocess.run([sys.executable, "-c", "from mlsysbook.cli import main; main()", "olympics", *words], cwd=cwd, capture_output=True,

@@ -12,6 +12,8 @@ from mlsysbook.errors import CourseError
 from mlsysbook.olympics import arrays, package, page, scoring, simulate
 from mlsysbook.olympics import event as events
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def named(simulated):

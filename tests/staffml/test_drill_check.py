@@ -12,6 +12,8 @@ from staffml.pools import POOLS, build, draws, fingerprint, variant
 from staffml.scaffold import new
 from staffml.template import FOLDER, names
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", names())
 def test_every_template_agrees_with_its_closed_form_on_all_its_variants(name):

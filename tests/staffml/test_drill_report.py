@@ -18,6 +18,8 @@ from staffml.calibration import asked, fit, read, responses, summarize, write
 from staffml.template import TemplateError, names
 from staffml.variants import given
 
+pytestmark = pytest.mark.slow
+
 COURSE = catalogue.load()
 DRILLS = [a for a in COURSE.assignments if a.name.startswith("drills/")]
 

@@ -7,6 +7,8 @@ from threading import Thread
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 buffers = pytest.importorskip("tinytorch._ext.buffers", reason="the kernels are not compiled here")
 LIMIT, KIB = 256 << 20, 1 << 10
 
