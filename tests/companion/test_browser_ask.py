@@ -70,7 +70,9 @@ def ask(page, question):
         page.get_by_role("tab", name="Ask").click()
     page.locator("#mlc-question").fill(question)
     page.locator("#mlc-question").press("Enter")
-    return page.locator(".mlc-passages, .mlc-refused").first
+    answer = page.locator(".mlc-passages, .mlc-refused").first
+    answer.wait_for()                       # the index may still be on its way, and count() does not wait
+    return answer
 
 
 def configure(page, url, model, key, remember=False):
