@@ -111,6 +111,19 @@ class Device:
                     new[name] = _times(old, factor)
         return replace(self, **new)
 
+    def at(self, clock):
+        """A copy that runs at another clock, as its owner can set it: device("t4").at("585 MHz").
+
+        Rates follow the clock. Memory does not, and what a power limit sustains stays what it is. Raises RangeError unless the
+        clock is above 0 and at most the printed one, UnitError for another unit, SimError where no clock is known.
+        """
+        if self.clock is None:
+            raise SimError(f"{self.name}: no clock is known for it, so none can be set")
+        clock, most = float(amount("clock", clock, "Hz", above=0.0)), self.clock.value
+        if clock > most:
+            raise RangeError(f"clock: got {clock / 1e6:g} MHz; wanted at most the {most / 1e6:g} MHz of {self.title}")
+        return replace(self.scaled(peak=clock / most), sustained=self.sustained)
+
     def __hash__(self):
         return hash((self.name, self.bandwidth.value))
 

@@ -11,7 +11,7 @@ from timeit import repeat
 import pytest
 from pytest import approx
 
-from mlsysim import Device, device, devices, ridge, units
+from mlsysim import Device, device, devices, ridge, solve, units
 from mlsysim.constants import BLE_SEND, FIBRE_INDEX, KINDS, Figure
 from mlsysim.devices import DEVICES, PRECISIONS, TIERS
 from mlsysim.errors import RangeError, SimError, UnitError, UnknownName
@@ -343,6 +343,24 @@ def test_a_device_of_ones_own_in_one_line():
 def test_a_bad_device_of_ones_own_is_refused(given, error, words):
     with pytest.raises(error, match=words):
         mine(**given)
+
+
+def test_at_another_clock():
+    """Rates follow the clock; memory and what the power limit sustains do not."""
+    t4, slow = device("t4"), device("t4").at("585 MHz")
+    assert slow.clock.value == 585e6 and slow.peak["fp16"].value == pytest.approx(40 * 1024 * 585e6, rel=0.01)
+    assert slow.bandwidth == t4.bandwidth and slow.sustained == t4.sustained and slow.name == "t4"
+    assert t4.at("1.59 GHz").peak == t4.peak and device("t4") is t4
+    long = dict(batch=32, tokens=384, precision="fp32")
+    ratio = solve("bert-base", slow, **long).seconds / solve("bert-base", t4, **long).seconds
+    assert 1.2 < ratio < 1590 / 585, "at 1,590 MHz the power limit holds the clock, so less than the ratio of the clocks is lost"
+    with pytest.raises(RangeError, match="clock: got 2000 MHz; wanted at most the 1590 MHz of NVIDIA T4"):
+        t4.at("2 GHz")
+    with pytest.raises(SimError, match="no clock is known"):
+        next(d for d in devices.devices() if d.clock is None).at("1 GHz")
+    for bad in (0, -1, "fast", "10 W", float("nan")):
+        with pytest.raises(SimError, match="clock"):
+            t4.at(bad)
 
 
 def test_scaled():
