@@ -540,13 +540,13 @@ def test_no_worker_outlives_its_parent(sent, method, tmp_path):
 
 
 SLOW = """
-import time
+import os, time
 from tests.tinytorch.loaded import Numbers
 from tinytorch import DataLoader
 if __name__ == "__main__":
     list(DataLoader(Numbers(4), workers=2, start_method="spawn"))
 else:
-    print("starting", flush=True)
+    os.write(1, b"starting\\n")  # a whole line at once, whoever else writes
     time.sleep(1)
 """
 
