@@ -39,4 +39,4 @@ def watched(browser):
     finally:
         for context in contexts:
             context.close()
-    assert faults == []
+    assert faults == [], faults

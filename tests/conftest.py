@@ -9,6 +9,7 @@ import hypothesis
 import numpy as np
 import pytest
 
+from tests.browsing import FLAGS, watched
 from tinytorch.backend import BACKENDS
 from tinytorch.backend import backend as use_backend
 
@@ -73,3 +74,27 @@ def site():
     from mlsysbook.book.translate import LANGUAGES
 
     return build.build(catalogue.load(Path(__file__).parents[1]), languages=list(LANGUAGES)).site
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    """Of the site, served."""
+    from mlsysbook.book.serve import background
+
+    with background(site) as at:
+        yield at
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    from playwright import sync_api as playwright
+
+    with playwright.sync_playwright() as p:
+        yield p.chromium.launch(executable_path=chromium, args=FLAGS)
+
+
+@pytest.fixture
+def open_page(browser):
+    """open_page(address, **context) -> a page whose faults fail the test in the end."""
+    with watched(browser) as open_:
+        yield open_

@@ -88,6 +88,7 @@ def build(course, *, student=False, out=None, work=None, languages=(), progress=
             if _stamp(builds[name]) != stamp:
                 progress(f"building the pages that are translated to {name}")
                 _translated(course, work, variant, name, builds[name], libraries, progress)
+                companion.translated(course, made, builds[name], name)
                 (builds[name] / STAMP).write_text(stamp + "\n")
         progress("putting the site in its place")
         place(made, site, whole, lambda html: _assemble(course.root, html, builds))

@@ -23,6 +23,7 @@ from ..errors import CourseError
 LANGUAGES = {"zh_CN": "中文", "ja": "日本語", "ko": "한국어"}
 PAGES = ("index", "paths/student", "paths/self_learner", "paths/instructor", "paths/contributor", "map", "vol1/01_introduction")
 README, SITE, TITLES = "README", "site", "titles"      # catalogues that are no page: README.md, words of the site, titles of course.yml
+COMPANION = "companion/"                                # and questions and cards of a chapter, such as companion/v1_01
 WIDTH = 110                                             # of a line in a catalogue
 STALE = 0.10                                            # share of a translated page's words that may have changed
 PICTURED = "word in a picture"                          # messages that no source shows: cells compute them, catalogues keep them
@@ -150,7 +151,7 @@ def plain(text):
 
 def _has_words(text):
     """Whether there is anything to translate: letters outside code, maths, roles without a text, and targets."""
-    text = re.sub(r"\{(?:glue[\w:]*|eq|cite[\w:]*|numref)\}`[^`]*`", "", text)
+    text = re.sub(r"\{(?:glue[\w:]*|eq|cite[\w:]*|numref)\}`[^`]*`|\{\{[\w -]+\}\}", "", text)
     text = re.sub(r"(`+)(?!`).+?\1|\$[^$]+\$|\]\([^)]*\)|<[^>]*>|\{\d+\}", "", text)
     return bool(re.search(r"[A-Za-z]{2}|[A-Za-z] [A-Za-z]", text))
 
@@ -458,10 +459,26 @@ def title_messages(course):
     return found
 
 
+def companion_messages(course, name):
+    """Questions and cards of a chapter, from book/companion/content."""
+    from ..companion import content
+
+    number = next((n for n, path in content.files(course).items() if path.stem == name.removeprefix(COMPANION)), None)
+    if number is None:
+        there = ", ".join(f"{COMPANION}{path.stem}" for path in content.files(course).values())
+        raise TranslationError(f"{name}: no chapter has these questions and cards; there are {there}")
+    found = Messages(name)
+    for kind, text in content.texts(content.read(course, number)):
+        found.add(flat(text), kind)
+    return found
+
+
 def messages(course, name):
-    """Messages of a catalogue by its name: a page, README, site or titles."""
+    """Messages of a catalogue by its name: a page, README, site, titles, or questions and cards as in companion/v1_01."""
     if name == SITE:
         return site_messages(course.root)
+    if name.startswith(COMPANION) and not (course.root / "book" / f"{name}.md").is_file():
+        return companion_messages(course, name)
     return title_messages(course) if name == TITLES else page_messages(course.root, name)
 
 
@@ -629,7 +646,7 @@ def _example(power):
 
 def _marks(text):
     """Code, maths, roles, targets, emphasis and places of a text, as the parser of the page finds them."""
-    found = Counter(re.findall(r"\{\d+\}", text))
+    found = Counter(re.findall(r"\{\{[\w -]+\}\}|\{\d+\}", text))
     for token in _parser().parseInline(text)[0].children or []:
         if token.type == "myst_role":
             body = token.content
@@ -649,7 +666,7 @@ def _marks(text):
 
 
 def _numbers(text):
-    text = re.sub(r"\{[\w:]+\}`[^`]*`|(`+)(?!`).+?\1|\$[^$]+\$|\]\([^)]*\)|\{\d+\}", " ", text)
+    text = re.sub(r"\{[\w:]+\}`[^`]*`|(`+)(?!`).+?\1|\$[^$]+\$|\]\([^)]*\)|\{\{[\w -]+\}\}|\{\d+\}", " ", text)
     return re.findall(r"\d+(?:[.,]\d+)*", text)
 
 

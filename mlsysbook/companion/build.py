@@ -108,6 +108,33 @@ def write(course, site, loaded, progress=lambda text: None):
     script(folder, "passages", passages.index(site, written, course.root / "book" / "companion"))
 
 
+def spoken(root, language):
+    """Chapters whose questions and cards a language has, {name of the content file, such as "v1_01": that of the catalogue}."""
+    from ..book import translate
+
+    names = [name for name in translate.catalogues(root, language) if name.startswith(translate.COMPANION)]
+    return {name.removeprefix(translate.COMPANION): name for name in names if translate.strings(root, language, name)}
+
+
+def translated(course, english, target, language):
+    """Write the data of chapters that a language has into its site, with the numbers of the English one. Raises ContentError."""
+    from ..book import translate
+    from ..book.languages import tag
+
+    there = spoken(course.root, language)
+    for number, path in content.files(course).items():
+        if path.stem not in there:
+            continue
+        found = content.load(course, number)
+        page = translate.strings(course.root, language, found.chapter.file)
+        known = translate.strings(course.root, language, there[path.stem])
+        spoken_there = content.Spoken(tag(language), known, translate.Filler(page | known, language))
+        made = content.rendered(found, glued(english, found.chapter.file), spoken_there)
+        made["title"] = translate.words(course.root, language)(made["title"])
+        made["sections"] = [row | {"title": page.get(row["title"], row["title"])} for row in made["sections"]]
+        script(Path(target) / FOLDER, path.stem, made)
+
+
 def catalogue(course):
     """Chapters with what they build on, key terms, sections with questions, and cards -> dict for JSON."""
     from ..book.site import key_terms

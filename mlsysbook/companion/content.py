@@ -282,34 +282,72 @@ def counts(given, value, tolerance):
     return abs(given - value) <= tolerance * abs(value) + 1e-9 * abs(value)
 
 
-def rendered(content, glued):
+@dataclass(frozen=True)
+class Spoken:
+    """Another language than English: its code in HTML, {English text: what it says}, and how it writes a number with its unit."""
+
+    code: str
+    known: dict
+    number: object
+
+
+def texts(content):
+    """(what it is, text) of all that a reader is shown, in the order of the file; units of answers that are words."""
+    for q in content.questions:
+        yield f"question {q['id']}", q["ask"]
+        for c in q.get("choices", ()):
+            yield "a choice", c["text"]
+            yield "why", c["why"]
+        for m in (q, *q.get("mistakes", ())) if q["kind"] == "number" else ():
+            yield "why", m["why"]
+        if is_word(q.get("unit", "")):
+            yield "unit", q["unit"]
+    for c in content.cards:
+        yield f"card {c['id']}", c["front"]
+        yield "its back", c["back"]
+
+
+def rendered(content, glued, spoken=None):
     """The content as data for the page: text as HTML, expressions as numbers. Raises ContentError for a name that nothing has.
 
-    glued: {name: text} of the numbers that the chapter's cells handed over.
+    glued: {name: text} of the numbers that the chapter's cells handed over. spoken: in another language, as far as it is known there;
+    what is translated says so in an element with `lang`.
     """
     from ..book.numbers import written
+    from ..book.translate import flat
     from .units import accepted
 
     wrong, number = [], content.chapter.number
     name = "/".join(content.path.parts[-4:])
-    ids = dict(content.sections)
+    ids, known = dict(content.sections), spoken.known if spoken else {}
 
     def html(entry, key):
+        there = known.get(flat(entry[key]))
+
         def put(match):
             try:
-                return _text(match[1], content.names, glued)
+                text = _text(match[1], content.names, glued)
             except ValueError as error:
                 wrong.append(f"{name}:{entry.lines[key]}: {{{{{match[1]}}}}} {error}")
                 return ""
+            return (there and spoken.number(text)) or text
 
-        return markdown(_NAME.sub(put, entry[key]))
+        made = markdown(_NAME.sub(put, there or entry[key]))
+        if there is None:
+            return made
+        tag = "div" if "<p>" in made else "span"
+        return f'<{tag} lang="{spoken.code}">{made}</{tag}>'
 
     questions, cards = [], []
     for q in content.questions:
         made = {"id": f"{number}/{q['id']}", "section": ids[q["section"]], "kind": q["kind"], "level": q["level"], "ask": html(q, "ask")}
         if q["kind"] == "number":
-            made |= {"value": q["value"], "tolerance": q["tolerance"], "unit": q.get("unit", ""), "units": accepted(q.get("unit", "")),
-                     "shown": escape(written(q["value"], q.get("unit", ""), 3)), "why": html(q, "why"),
+            unit = q.get("unit", "")
+            shown, units = escape(written(q["value"], unit, 3)), accepted(unit)
+            if unit in known:
+                shown, unit = f'<span lang="{spoken.code}">{spoken.number(shown) or shown}</span>', known[unit]
+                units |= {unit: 1.0}
+            made |= {"value": q["value"], "tolerance": q["tolerance"], "unit": unit, "units": units, "shown": shown, "why": html(q, "why"),
                      "mistakes": [{"value": m["number"], "why": html(m, "why")} for m in q.get("mistakes", ())]}  # fmt: skip
         else:
             made["choices"] = [{"n": n, "text": html(c, "text"), "right": c.get("right", False), "why": html(c, "why")}
@@ -322,6 +360,13 @@ def rendered(content, glued):
     used = {e["section"] for e in (*questions, *cards)}
     return {"chapter": number, "title": content.chapter.title, "file": content.chapter.file,
             "sections": [{"id": i, "title": t} for t, i in content.sections if i in used], "questions": questions, "cards": cards}
+
+
+def is_word(unit):
+    """Whether a unit is an English word, such as "pictures", and no symbol that all languages share."""
+    from mlsysim import units
+
+    return bool(re.fullmatch(r"[a-z]{3,}", unit)) and unit not in units._NAMES
 
 
 def _shuffled(number, question):

@@ -168,15 +168,20 @@ def links(on, ranks, stride, ring=False, pattern="ring"):
 
     Across nodes each device has its part of the cards, less what `pattern` loses in the network when all nodes talk so. A
     ring enters and leaves a node once, and as many rings as the group has devices in a node run side by side: with
-    ring=True the rate is that of all their cards, or of the node's fabric if that is less.
+    ring=True the rate is that of all their cards, or of the node's fabric if that is less. With pattern "all-to-all" a device's
+    messages to those in its own node go over the node's fabric meanwhile, so the rate for all of them is higher.
     """
     node = on.node
     near = node.scale_up.per_direction.value * link_share(node.scale_up.kind)
     if ranks * stride <= node.count:
         return Links(near, node.scale_up.latency.value, True)
     far = node.scale_out_rate / node.count * link_share(node.scale_out.kind) / network(on).slowed(pattern)
-    together = max(node.count // stride, 1) if ring else 1
-    return Links(far if together == 1 else min(far * together, near), node.scale_out.latency.value, False)
+    together = max(node.count // stride, 1)
+    if pattern == "all-to-all" and ranks > 1:
+        far = min(far * (ranks - 1) / (ranks - together), near * (ranks - 1) / max(together - 1, 1))
+    elif ring:
+        far = min(far * together, near)
+    return Links(far, node.scale_out.latency.value, False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -254,9 +254,10 @@ def train(model, on, *, batch, tokens, tp=1, pp=1, cp=1, ep=1, micro_batch=1, in
             seconds = graph.over(operator_times(graph, device, precision, activations=between, launch=launch).seconds)
             besides = DISPATCH[back] / KERNELS * moe if ep > 1 else 0.0
             host = host_seconds(how, kernels(graph, m.experts / ep) + besides, HOST * launch)
-            return seconds + host if m.experts and not back else np.maximum(seconds, host)
+            return seconds + host if m.experts and (overlap_experts or not back) else np.maximum(seconds, host)
 
         # Forward, every layer of experts asks the device how many tokens each of them gets, so that the host launches nothing ahead.
+        # Where tokens travel while another micro-batch computes, one thread launches the layers of both in turn, and waits for both.
         ahead, behind = work(layers) * part, work(back_layers, back=True) * part
         again = {"none": 0.0, "selective": 0.0 if flash else 0.1 * ahead, "full": ahead}[recompute]
         head = work(whole) + work(back_whole, back=True) - (ahead + behind) / part

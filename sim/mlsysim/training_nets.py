@@ -57,7 +57,8 @@ def train_net(model, on, *, batch, precision="fp16", layout=None, optimizer=20.0
 
     on is a Cluster, a device, or (name of a node, number of devices, which may be fewer than it has). execution "eager": what
     lies between two products are passes of their own, forward and back; "compiled": one pass each (XLA, MXNet's fused norms).
-    mixed: in 16 bits, norms between residuals, softmax and residuals stay in 32, as autocast keeps them, and weights are cast.
+    mixed: in 16 bits, norms between residuals, softmax, residuals and gradients of weights stay in 32, as autocast keeps them, and
+    weights are cast. overlap: gradients travel during the backward pass.
     layout: "nhwc" or "nchw", the order of an image's numbers; frameworks use the second by default in fp32 and tf32, and matrix
     units then copy every tensor there and back. optimizer is bytes read and written a parameter: fp32 weights, gradient and one
     moment. accumulate: passes of `batch` inputs before an update. workers: processes of all hosts that read and decode images,
@@ -103,7 +104,8 @@ def train_net(model, on, *, batch, precision="fp16", layout=None, optimizer=20.0
         update = accumulate * m.params * summed / (device.bandwidth.value * constants(device.family).memory)
         update = update + m.params * optimizer / (device.bandwidth.value * constants(device.family).memory)
         group = links(on, gpus, 1, ring=True)
-        grads = all_reduce(m.params * min(one, 4.0), gpus, group.bandwidth, latency=group.latency) if gpus > 1 else 0.0
+        sent = 4.0 if mixed else min(one, 4.0)  # B a gradient: that of the variable, which mixed precision keeps in fp32
+        grads = all_reduce(m.params * sent, gpus, group.bandwidth, latency=group.latency) if gpus > 1 else 0.0
         exposed = np.maximum(grads - behind / accumulate, 0.0) if overlap else grads
         spent = ahead, behind, copied, update, exposed
         return *spent, np.maximum(loading / host - sum(spent), 0.0)

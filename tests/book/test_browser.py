@@ -11,7 +11,6 @@ import pytest
 from playwright import sync_api as playwright
 
 from mlsysbook.book.serve import background
-from tests.browsing import FLAGS, watched
 
 SHOTS = Path(__file__).parents[2] / "build" / "artefacts" / "book"
 CHAPTER = "vol1/13_model_serving.html"
@@ -20,24 +19,9 @@ TERM = "Little's law"
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def browser(chromium):
+@pytest.fixture(scope="module", autouse=True)
+def shots():
     SHOTS.mkdir(parents=True, exist_ok=True)
-    with playwright.sync_playwright() as p:
-        yield p.chromium.launch(executable_path=chromium, args=FLAGS)
-
-
-@pytest.fixture(scope="module")
-def address(site):
-    with background(site) as at:
-        yield at
-
-
-@pytest.fixture
-def open_page(browser):
-    """open_page(address, **context) -> a page whose faults fail the test in the end."""
-    with watched(browser) as open_:
-        yield open_
 
 
 def typeset(page):

@@ -11,6 +11,7 @@ from lxml import html as parser
 
 from mlsysbook import catalogue
 from mlsysbook.book import languages, translate
+from mlsysbook.companion import build
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = sorted(p.relative_to(ROOT / "book").with_suffix("").as_posix() for p in (ROOT / "book").glob("vol*/*.md"))
@@ -249,6 +250,32 @@ def test_a_page_is_the_same_in_every_language_but_for_its_words(site, language):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("language", translate.LANGUAGES)
+def test_questions_and_cards_are_the_same_in_every_language_but_for_their_words(site, language):
+    """V1-01's: the same questions in the same order with the same right answers and numbers; every sentence in the language."""
+    def data(folder, name="v1_01"):
+        return build.unscript((folder / build.FOLDER / f"{name}.js").read_text(encoding="utf-8"))
+
+    english, there, code = data(site), data(site / language), languages.tag(language)
+    seen = 0
+    for kind in ("questions", "cards"):
+        for ours, theirs in zip(english[kind], there[kind], strict=True):
+            for key in ours.keys() - {"ask", "why", "shown", "unit", "units", "mistakes", "choices", "front", "back"}:
+                assert theirs[key] == ours[key], (ours["id"], key)
+            pairs = list(zip(ours.get("choices", []), theirs.get("choices", []), strict=True))
+            pairs += zip(ours.get("mistakes", []), theirs.get("mistakes", []), strict=True)
+            for one, other in pairs:
+                assert {k: v for k, v in one.items() if k not in ("text", "why")} == {k: v for k, v in other.items() if k not in ("text", "why")}
+            for one, other in [(ours, theirs), *pairs]:
+                for key in one.keys() & {"ask", "why", "text", "front", "back"}:
+                    if re.search("[a-z]{4}", re.sub("<[^>]*>", "", one[key])):
+                        assert other[key].startswith((f'<span lang="{code}">', f'<div lang="{code}">')), (ours["id"], key)
+                        assert one[key].count('class="math') == other[key].count('class="math')
+                        seen += 1
+    assert seen > 150 and there["title"] != english["title"]
+    assert not (site / language / build.FOLDER / "v1_13.js").exists(), "other chapters' come from the English site"
+
+
 @pytest.mark.parametrize("language", translate.LANGUAGES)
 def test_every_page_names_its_language_leads_to_the_others_and_marks_what_is_english(site, language):
     for name in pages(site, language):

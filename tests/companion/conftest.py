@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 
 from mlsysbook import catalogue
-from mlsysbook.book.serve import background
-from tests.browsing import FLAGS, watched
 
 ROOT = Path(__file__).parents[2]
 VENDOR = ROOT / "book" / "_vendor" / "node_modules"
@@ -31,24 +29,3 @@ def bundled(tmp_path_factory):
         return folder
 
     return make
-
-
-@pytest.fixture(scope="module")
-def browser(chromium):
-    from playwright import sync_api as playwright
-
-    with playwright.sync_playwright() as p:
-        yield p.chromium.launch(executable_path=chromium, args=FLAGS)
-
-
-@pytest.fixture(scope="session")
-def address(site):
-    with background(site) as at:
-        yield at
-
-
-@pytest.fixture
-def open_page(browser):
-    """open_page(address, **context) -> a page whose faults fail the test in the end."""
-    with watched(browser) as open_:
-        yield open_

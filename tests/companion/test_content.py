@@ -121,6 +121,22 @@ def test_headings_inside_fences_are_none_and_ids_are_those_of_the_page():
     assert [content.slug(t) for t in content.headings(PAGE)] == ["a-queue", "littles-law-w", "a-batch"]
 
 
+def test_content_in_another_language_keeps_numbers_and_says_what_is_translated(course):
+    text = GOOD.replace('unit: "requests/s"', 'unit: "pictures"')
+    known = {"Is it {{tail_text}}, {{glued-one}} or $a<b$?": "{{glued-one}}か{{tail_text}}か$a<b$か。", "no": "いいえ", "pictures": "枚", "Law?": "法則は？"}
+    spoken = content.Spoken("ja", known, lambda text: text.replace("\u00a0pictures", "枚") if "pictures" in text else None)
+    found = content.load(course(text), "V1-13")
+    english, made = content.rendered(found, {"glued-one": "5 ms"}), content.rendered(found, {"glued-one": "5 ms"}, spoken)
+    choice, number = made["questions"]
+    assert choice["ask"] == '<span lang="ja">5 msか230\u00a0msか<span class="math notranslate nohighlight">\\(a&lt;b\\)</span>か。</span>'
+    assert {c["text"] for c in choice["choices"]} == {"&lt;b&gt;yes&lt;/b&gt;", '<span lang="ja">いいえ</span>'}, "what is not translated stays English"
+    assert [c["n"] for c in choice["choices"]] == [c["n"] for c in english["questions"][0]["choices"]], "in the same order"
+    assert number["unit"] == "枚" and number["shown"] == '<span lang="ja">200枚</span>' and number["ask"] == "How many?"
+    assert number["units"] == english["questions"][1]["units"] | {"枚": 1.0}, "either word may be typed"
+    assert made["cards"][0]["front"] == '<span lang="ja">法則は？</span>' and made["cards"][0]["back"] == english["cards"][0]["back"]
+    assert dict(content.texts(found))["unit"] == "pictures" and not content.is_word("ms") and not content.is_word("")
+
+
 def test_units_of_an_answer():
     assert accepted("ms")["s"] == 1000 and accepted("GB/s")["MB/s"] == pytest.approx(1e-3) and accepted("GB/s")["Gbit/s"] == pytest.approx(1 / 8)
     assert accepted("requests/s")["requests/min"] == pytest.approx(1 / 60) and accepted("%") == {"%": 1.0, "": 1.0}

@@ -21,16 +21,13 @@ from tests.jupyter import jupyterlab
 
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "build" / "artefacts" / "panel"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(scope="module")
-def browser(chromium):
+@pytest.fixture(scope="module", autouse=True)
+def shots():
     SHOTS.mkdir(parents=True, exist_ok=True)
-    with playwright.sync_playwright() as p:
-        yield p.chromium.launch(executable_path=chromium, args=FLAGS)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from mlsysim import cluster
 from mlsysim.collectives import ALGORITHMS, all_gather, all_reduce, all_to_all, hierarchical_all_reduce
 from mlsysim.efficiency import link_share
 from mlsysim.errors import RangeError, UnitError, UnknownName
+from mlsysim.systems import find_cluster
 from mlsysim.topology import OPERATIONS, collective, dragonfly, fat_tree, grid, links, network, torus
 
 sizes, rates, delays = st.floats(1, 1e11), st.floats(1e8, 1e12), st.floats(1e-7, 1e-4)
@@ -288,6 +289,17 @@ def test_the_best_is_the_fastest_and_cards_bound_it(ranks, size):
     nodes = ranks // 8
     assert best.seconds >= 2 * (nodes - 1) / nodes * size / far * (1 - 1e-12), "what leaves a node passes its cards"
     assert best.seconds >= 7 / 8 * size / near
+
+
+@pytest.mark.parametrize("where", [("dgx-h100", 16), ("dgx-a100", 32), ("dgx-b200", 32)], ids=str)
+def test_tokens_to_experts_on_several_nodes_take_what_an_all_to_all_takes(where):
+    """train() and collective() are two routes to one quantity; messages inside a node do not go through its cards."""
+    n, size = where[1], 1e10
+    group = links(find_cluster(where), n, 1, pattern="all-to-all")
+    assert all_to_all(size, n, group.bandwidth, latency=group.latency) == approx(
+        float(collective(where, "all-to-all", size, algorithm="pairwise").seconds), rel=0.01)
+    alone = links(find_cluster(where), n, 8, pattern="all-to-all")
+    assert alone.bandwidth < group.bandwidth, "one device of each node: all of its peers are outside"
 
 
 def test_why_goes_from_latency_to_bandwidth_with_the_size():

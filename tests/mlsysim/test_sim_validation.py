@@ -40,13 +40,11 @@ def test_predictions_stay(held):
 
 def test_held_out_rows_keep_the_thresholds(held):
     """The goals: 30 rows, median 15 %, worst 40 %, ranks 0.95. Known misses stand here by name, so that none comes unseen."""
-    missed = {
-        "bert-tf-8a100-squad-amp", "bert-tf-8v100-squad-amp", "bridge-qwen3-30b-a3b-16xh100-fp8", "bridge-26-qwen3-30b-a3b-16xh100-fp8",
-    }  # fmt: skip
+    missed = {"bert-tf-8a100-squad-amp", "bert-tf-8v100-squad-amp"}
     assert len(held.rows) >= 30
     assert held.median <= validate.MEDIAN
     assert {row.id for row, e in zip(held.rows, held.error, strict=True) if abs(e) > validate.WORST} <= missed
-    assert held.worst < 1.0
+    assert held.worst < 0.9
     assert held.within.mean() > 0.85
     assert np.mean(np.abs(held.error) <= 0.20) > 0.70
     for name, (n, median, _, rank) in held.families().items():

@@ -35,7 +35,7 @@ def add_scripts(app):
 
 
 def describe_page(app, pagename, templatename, context, doctree):
-    """A translated page has its companion from the English site, which it stands in a folder of."""
+    """A translated page has its companion from the English site, which it stands in a folder of, and from its own what is translated."""
     if doctree is None or not _shown(app):
         return
     from mlsysbook.book import translate
@@ -48,6 +48,7 @@ def describe_page(app, pagename, templatename, context, doctree):
         raise ExtensionError(str(error)) from None
     if app.config.language in translate.LANGUAGES:
         said = translate.strings(ROOT, app.config.language, pagename)
+        known["own"] = {"from": "../" * pagename.count("/") or "./", "names": sorted(build.spoken(ROOT, app.config.language))}
         known["sections"] = [row | {"title": said.get(row["title"], row["title"])} for row in known["sections"]]
     text = json.dumps(known, ensure_ascii=False, sort_keys=True, separators=(",", ":")).replace("</", "<\\/")
     context["metatags"] = context.get("metatags", "") + f'<script type="application/json" id="mlsys-companion">{text}</script>\n'

@@ -63,7 +63,7 @@ export const tab = {
     async function examples() {
       const found = Object.entries((await book(ctx)).data.asked).filter(([key]) => key.startsWith(`${ctx.page.file}#`)).map(([, texts]) => texts[0]);
       const shown = found.slice(1, 4);
-      place.replaceChildren(el("p", { class: "mlc-note" }, _("Answers are passages of the six written chapters, found on this machine. Nothing you type is sent anywhere.")),
+      place.replaceChildren(el("p", { class: "mlc-note" }, _("Answers are passages of the written chapters, found on this machine. Nothing you type is sent anywhere.")),
         ...(shown.length ? [el("p", {}, _("For example:")), el("ul", {}, ...shown.map((q) => el("li", {},
           el("button", inEnglish({ type: "button", class: "mlc-example", click: () => { input.value = q; answer(); } }), q))))] : []));
     }

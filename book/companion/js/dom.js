@@ -18,7 +18,7 @@ export function el(tag, attributes = {}, ...children) {
 }
 
 /**
- * Put HTML that the build rendered, in English, into an element; never what a reader or a model wrote.
+ * Put HTML that the build rendered into an element; never what a reader or a model wrote. It is English unless it says otherwise.
  * @template {Element} T
  * @param {T} element
  * @param {string} trusted
@@ -26,7 +26,7 @@ export function el(tag, attributes = {}, ...children) {
  */
 export function html(element, trusted) {
   element.innerHTML = trusted;
-  element.setAttribute("lang", "en");
+  if (!element.firstElementChild?.hasAttribute("lang")) element.setAttribute("lang", "en");
   return element;
 }
 

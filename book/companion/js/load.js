@@ -19,7 +19,7 @@ import { _, counted } from "./words.js";
   function script(name) {
     return new Promise((resolve, reject) => {
       const tag = document.createElement("script");
-      tag.src = `${root}_static/companion/${name}.js`;
+      tag.src = `${page.own?.names.includes(name) ? page.own.from : root}_static/companion/${name}.js`;
       tag.onload = () => resolve(undefined);
       tag.onerror = () => reject(new Error(`${name}.js of the companion cannot be loaded`));
       document.head.append(tag);

@@ -113,7 +113,7 @@ export async function quizMe(holder, ctx, about) {
   holder.append(...head(_("Quiz me"), about, ctx));
   const chapter = ctx.page.sections.length ? await load(ctx) : null;
   if (!chapter?.questions.length) {
-    holder.append(el("p", {}, _("This page has no questions. The six written chapters have some at the end of each section.")));
+    holder.append(el("p", {}, _("This page has no questions. Written chapters have some at the end of each section.")));
     return;
   }
   const index = await book(ctx), weights = new Map(index.informative(about.text).map((s) => [s, index.idf(s)]));

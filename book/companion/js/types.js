@@ -13,7 +13,8 @@
  * @typedef {{chapter: string, title: string, file: string, sections: {id: string, title: string}[], questions: Question[], cards: Card[]}} Chapter
  *
  * @typedef {{id: string, title: string, questions: string[]}} PageSection
- * @typedef {{chapter: string|null, title: string, file: string, sections: PageSection[], cards: number, root: string}} Page
+ * @typedef {{chapter: string|null, title: string, file: string, sections: PageSection[], cards: number, root: string,
+ *   own?: {from: string, names: string[]}}} Page      own: what a translated page has in its language, and from where
  * @typedef {{number: string, title: string, file: string, volume: number, requires: string[], written: boolean,
  *   terms: {term: string, meaning: string}[], sections: PageSection[], cards: string[]}} CourseChapter
  * @typedef {{chapters: CourseChapter[]}} Course
