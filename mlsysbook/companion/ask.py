@@ -16,10 +16,11 @@ from ..errors import CourseError
 
 # k1 and b are the usual ones. floor: a passage counts as no shorter than this share of the mean, or a line of the glossary would win
 # against the section that explains. phrase: weight of several words that are one name. other: that of a word which only another name
-# brings in. threshold: evidence that an answer
-# needs, the best score times the largest share of the question's information that one passage covers; set by
-# tests/companion/calibration.yml. share: what a further passage must have of the evidence of the first.
-PARAMETERS = {"k1": 1.2, "b": 0.75, "floor": 0.6, "phrase": 0.6, "other": 0.5, "threshold": 5.5, "answers": 3, "share": 0.35}
+# brings in. together: weight of all questions that a section is known to answer, as one text, beside that of the closest of them.
+# threshold: evidence that an answer needs, the best score times the largest share of the question's information that one passage
+# covers; set by tests/companion/calibration.yml. share: what a further passage must have of the evidence of the first.
+PARAMETERS = {"k1": 1.2, "b": 0.75, "floor": 0.6, "phrase": 0.6, "other": 0.5, "together": 0.3, "threshold": 7.0, "answers": 3,
+              "share": 0.35}
 STOPWORDS = set("""
 a about above across actually after again against ago all almost along already also although always am among an and another any
 anybody anyone anything anyway anywhere are around as ask asked at away back be became because become becomes been before behind
@@ -122,8 +123,8 @@ def load(site):
         data = unscript(path.read_text(encoding="utf-8"))
     except OSError:
         raise AskError(f"{path}: no index of passages there; build the book with `mlsys book`, or name its folder with --site") from None
-    if data.get("version") != 1:
-        raise AskError(f"{path}: is of version {data.get('version')!r}, wants 1; build the book again with `mlsys book`")
+    if data.get("version") != 2:
+        raise AskError(f"{path}: is of version {data.get('version')!r}, wants 2; build the book again with `mlsys book`")
     return Book(data)
 
 
@@ -159,6 +160,13 @@ class Book:
         sizes = [len(s) for of in stems.values() for s in of]
         mean = sum(sizes) / max(1, len(sizes))
         return {key: [(s, len(s) / mean) for s in of] for key, of in stems.items()}
+
+    @cached_property
+    def together(self):
+        """All of these questions as one text: section -> (tokens with their numbers, length over the mean, not below `floor`)."""
+        texts = {key: Counter(t for stems, _ in of for t in stems) for key, of in self.asked.items()}
+        mean = sum(sum(c.values()) for c in texts.values()) / max(1, len(texts))
+        return {key: (c, max(sum(c.values()) / mean, self.parameters["floor"])) for key, c in texts.items()}
 
     @cached_property
     def lengths(self):
@@ -202,8 +210,8 @@ class Book:
     def rank(self, question, limit=None):
         """[(score, coverage, number of the passage)], best first; equal scores in the order of the book.
 
-        A passage scores by its words and by the question closest to this one that its section is known to answer. A line of the
-        glossary is ranked only where the question has the whole name of its term.
+        A passage scores by its words, by the question closest to this one that its section is known to answer, and by all of those
+        together. A line of the glossary is ranked only where the question has the whole name of its term.
         """
         query = self.query(question)
         weights, phrase, other = dict.fromkeys(query, 1.0), self.parameters["phrase"], self.parameters["other"]
@@ -217,13 +225,14 @@ class Book:
         told = {s: self.idf(s) for s in query}
         total, found, near = sum(told.values()), [], {}
         for key, of in self.asked.items():
-            near[key] = max((self._bm25(weights, dict.fromkeys(stems, 1), length), -n, stems) for n, (stems, length) in enumerate(of))
+            best, _, stems = max((self._bm25(weights, dict.fromkeys(stems, 1), length), -n, stems) for n, (stems, length) in enumerate(of))
+            near[key] = best + self.parameters["together"] * self._bm25(weights, *self.together[key]), stems
         for i, count in enumerate(self.counts):
             if i in self.defined and not any(all(t in weights for t in name) for name in self.defined[i]):
                 continue
             score = self._bm25(weights, count, self.lengths[i])
             if score > 0:
-                more, _, stems = near.get(self.sections[i], (0.0, 0, frozenset()))
+                more, stems = near.get(self.sections[i], (0.0, frozenset()))
                 has = {t for t in weights if t in count or more and t in stems}
                 covered = sum(told[s] for s, others in query.items() if s in has or any(all(t in has for t in o) for o in others))
                 found.append((score + more, covered / total, i))

@@ -52,7 +52,7 @@ def index(site, pages, folder=SOURCES, glossary="glossary"):
         for card in _yaml(cards)["cards"] if cards.is_file() else ():
             if key := sections.get(_plain(card["section"])):
                 asked.setdefault(key, []).append(re.sub(r"\{\{.*?\}\}|\$.*?\$|[`*]", "", card["front"]))
-    return {"version": 1, "language": language, "chapters": chapters, "passages": found, "terms": terms, "asked": asked,
+    return {"version": 2, "language": language, "chapters": chapters, "passages": found, "terms": terms, "asked": asked,
             "names": [*names([(t["term"], t["meaning"]) for t in terms]), *_yaml(folder / "names.yml")],
             "parameters": PARAMETERS, "stopwords": sorted(STOPWORDS)}
 

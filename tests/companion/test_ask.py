@@ -133,7 +133,7 @@ def test_the_threshold_separates_the_questions_it_was_set_by(book, record_proper
     assert len(answered) >= 0.95 * len(asked["inside"]) and len(refused) >= 0.95 * len(asked["outside"])
 
 
-@pytest.mark.parametrize("name, least_first, least_shown, most_answered", [("heldout", 12, 16, 0), ("blind", 18, 21, 1)])
+@pytest.mark.parametrize("name, least_first, least_shown, most_answered", [("heldout", 16, 18, 0), ("blind", 20, 22, 1)])
 def test_questions_that_nothing_was_chosen_by(book, record_property, name, least_first, least_shown, most_answered):
     asked = questions(name)
     replies = [(book.ask(q["ask"]), q["right"]) for q in asked["answered"]]

@@ -10,7 +10,7 @@ import { stemmer } from "../../_vendor/node_modules/stemmer/index.js";
  * @typedef {{id: string, term: string, meaning: string, page: string}} Term
  * @typedef {{version: number, language: string, chapters: Record<string, {number: string, title: string}>, passages: Passage[], terms: Term[],
  *   asked: Record<string, string[]>, names: string[][], stopwords: string[],
- *   parameters: {k1: number, b: number, floor: number, phrase: number, other: number, threshold: number, answers: number, share: number}}} Index
+ *   parameters: {k1: number, b: number, floor: number, phrase: number, other: number, together: number, threshold: number, answers: number, share: number}}} Index
  * @typedef {{score: number, coverage: number, i: number}} Found
  * @typedef {{id: string, page: string, anchor: string, chapter: string, heading: string, text: string, whole: string, score: number, coverage: number}} Answer
  * @typedef {{question: string, answered: boolean, answers: Answer[], evidence: number, coverage: number, unknown: string[]}} Reply
@@ -71,7 +71,7 @@ export const sectionOf = (id) => id.slice(0, id.lastIndexOf("/"));
 export class Book {
   /** @param {Index} data */
   constructor(data) {
-    if (data.version !== 1) throw new Error(`the index of passages has version ${data.version}, wants 1: build the book again`);
+    if (data.version !== 2) throw new Error(`the index of passages has version ${data.version}, wants 2: build the book again`);
     this.data = data;
     this.parameters = data.parameters;
     this.passages = data.passages;
@@ -100,6 +100,9 @@ export class Book {
     const usual = mean(asked.flatMap(([, of]) => of.map((s) => s.size)));
     /** @type {[string, {stems: Map<string, number>, length: number}[]][]} */
     this.asked = asked.map(([key, of]) => [key, of.map((s) => ({ stems: s, length: s.size / usual }))]);
+    const texts = asked.map(([key, of]) => ({ key, tokens: of.flatMap((s) => [...s.keys()]) })), long = mean(texts.map((t) => t.tokens.length));
+    /** All questions of a section as one text. @type {Map<string, {stems: Map<string, number>, length: number}>} */
+    this.together = new Map(texts.map((t) => [t.key, { stems: counted(t.tokens), length: Math.max(t.tokens.length / long, this.parameters.floor) }]));
   }
 
   /** Stems of a text in their order, then the phrases in it. @param {string} text */
@@ -160,7 +163,8 @@ export class Book {
         const score = this.bm25(weights, s, length);
         if (score > best.score) best = { score, stems: s };
       }
-      near.set(key, best);
+      const all = this.together.get(key);
+      near.set(key, { score: best.score + (all ? this.parameters.together * this.bm25(weights, all.stems, all.length) : 0), stems: best.stems });
     }
     /** @type {Found[]} */
     const found = [];
