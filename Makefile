@@ -103,7 +103,7 @@ $(REVEAL): book/slides/package-lock.json
 	@cd book/slides && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.package-lock.json
 
 test-system: $(PROXY)
-	@deploy/setup/system 'chromium=chromium fonts-dejavu-core' $(TEX)
+	@deploy/setup/system 'chromium=chromium fonts-dejavu-core' java=default-jre-headless $(TEX)
 
 kits-system:
 	@REQUIRED=$(KITS_REQUIRE) deploy/setup/system 'arduino-builder=arduino-builder arduino-core-avr gcc-avr avr-libc' \

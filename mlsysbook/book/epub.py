@@ -29,9 +29,11 @@ process.stdin.on('data', d => text += d).on('end', async () => {
 """
 _MATH = re.compile(r'<(span|div) class="math notranslate nohighlight"([^>]*)>(.*?)</\1>', re.S)
 _NUMBER = re.compile(r'<span class="eqno">.*?</span>', re.S)
-# What needs a script: data and controls of live figures, fields that check an answer, one of the two titles of a folded cell.
+# What needs a script: data and controls of live figures, fields that check an answer, one of the two titles of a folded cell; and a
+# role that EPUB no longer has.
 _LIVING = (r'<script type="application/json">.*?</script>', r'<div class="mls-controls".*?</div>', r'<span class="mls-check".*?</span>',
-           r'<p class="expanded admonition-title">.*?</p>')  # fmt: skip
+           r'<p class="expanded admonition-title">.*?</p>', r"<noscript>.*?</noscript>", r' role="doc-biblioentry"')  # fmt: skip
+_PAGED = re.compile(r"@page[^{]*\{(?:[^{}]|\{[^{}]*\})*\}")        # for paper: readers of books have pages of their own
 _WHEN = (2026, 1, 1, 0, 0, 0)
 
 
@@ -64,6 +66,9 @@ def with_mathml(whole, new, mathjax):
     parts |= {name: _page(name, text, table, parts).encode() for name, text in pages.items()}
     opf = next(name for name in parts if name.endswith(".opf"))
     parts[opf] = _declared(parts[opf].decode(), pages).encode()
+    parts |= {name: _PAGED.sub("", data.decode()).encode() for name, data in parts.items() if name.endswith(".css")}
+    identifier = re.search(r"<dc:identifier[^>]*>([^<]*)</dc:identifier>", parts[opf].decode())[1]
+    parts["toc.ncx"] = re.sub(r'(?<=name="dtb:uid" content=")[^"]*', identifier, parts["toc.ncx"].decode()).encode()
     with zipfile.ZipFile(new, "w") as out:
         for name in sorted(parts, key=lambda n: (n != "mimetype", n)):        # the format wants mimetype first and plain
             info = zipfile.ZipInfo(name, _WHEN)
@@ -72,17 +77,24 @@ def with_mathml(whole, new, mathjax):
 
 
 def _page(name, text, table, parts):
-    """A page with MathML, without scripts and without styles that are not in the book."""
+    """A page with MathML, without scripts, and without styles and links to files that are not in the book."""
     def mathml(match):
         return f'<{match[1]} class="math"{match[2]}>{"".join(_NUMBER.findall(match[3]))}{table[_formula(match)]}</{match[1]}>'
 
-    def there(match):
-        return match[0] if posixpath.normpath(posixpath.join(posixpath.dirname(name), match[1])) in parts else ""
+    def inside(target):
+        return posixpath.normpath(posixpath.join(posixpath.dirname(name), html.unescape(target).partition("#")[0])) in parts
+
+    def linked(match):
+        away = re.match(r"[a-z][a-z0-9+.-]*:|#", match[1])
+        return match[0] if away or inside(match[1]) else match[2]
 
     text = _MATH.sub(mathml, text)
     for pattern in _LIVING:
         text = re.sub(pattern, "", text, flags=re.S)
-    text = re.sub(r'\s*<link rel="stylesheet"[^>]*href="([^"]+)"[^>]*/>', there, text)
+    text = re.sub(r'\s*<link rel="stylesheet"[^>]*href="([^"]+)"[^>]*/>', lambda m: m[0] if inside(m[1]) else "", text)
+    text = re.sub(r'<a\b[^>]*\shref="([^"]+)"[^>]*>(.*?)</a>', linked, text, flags=re.S)
+    text = re.sub(r"<svg\b(?![^>]*\sxmlns=)", '<svg xmlns="http://www.w3.org/2000/svg"', text)
+    text = re.sub(r"(<summary\b[^>]*>\s*)<p\b([^>]*)>(.*?)</p>(?=\s*</summary>)", r"\1<span\2>\3</span>", text, flags=re.S)
     try:
         ElementTree.fromstring(re.sub(r"&(?!amp;|lt;|gt;|quot;|#)\w+;", "", text))
     except ElementTree.ParseError as error:

@@ -133,7 +133,7 @@ def test_the_threshold_separates_the_questions_it_was_set_by(book, record_proper
     assert len(answered) >= 0.95 * len(asked["inside"]) and len(refused) >= 0.95 * len(asked["outside"])
 
 
-@pytest.mark.parametrize("name, least_first, least_shown, most_answered", [("heldout", 16, 18, 0), ("blind", 20, 22, 1)])
+@pytest.mark.parametrize("name, least_first, least_shown, most_answered", [("heldout", 16, 18, 0), ("blind", 20, 22, 1), ("fresh", 18, 21, 0)])
 def test_questions_that_nothing_was_chosen_by(book, record_property, name, least_first, least_shown, most_answered):
     asked = questions(name)
     replies = [(book.ask(q["ask"]), q["right"]) for q in asked["answered"]]
@@ -162,7 +162,7 @@ console.log(JSON.stringify({
 
 @pytest.mark.node
 def test_the_browser_ranks_as_python_does(book, bundled, tmp_path):
-    asked = [q if isinstance(q, str) else q["ask"] for name in ("questions", "calibration", "heldout", "blind") for part in questions(name).values() for q in part]
+    asked = [q if isinstance(q, str) else q["ask"] for name in ("questions", "calibration", "heldout", "blind", "fresh") for part in questions(name).values() for q in part]
     asked += ["", "the", "待ち行列 latency", "KV", "What's Little’s law?"]
     texts = [p["text"] for p in book.passages] + ["待ち行列のGPU温度。지연 시간。", *(f"{w}s {w}bly {w}logy {w}ing" for w in ("possi", "techno", "assem"))]
     entry = tmp_path / "same.js"
