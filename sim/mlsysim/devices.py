@@ -122,7 +122,7 @@ class Device:
         clock, most = float(amount("clock", clock, "Hz", above=0.0)), self.clock.value
         if clock > most:
             raise RangeError(f"clock: got {clock / 1e6:g} MHz; wanted at most the {most / 1e6:g} MHz of {self.title}")
-        return replace(self.scaled(peak=clock / most), sustained=self.sustained)
+        return replace(self.scaled(peak=clock / most), sustained=self.sustained, title=f"{self.title} at {clock / 1e6:g} MHz")
 
     def __hash__(self):
         return hash((self.name, self.bandwidth.value))
@@ -174,7 +174,13 @@ def _figure(where, value, unit, source, whole=False):
 
 
 def device(name):
-    """The device called `name`, such as "h100"; a Device passes as it is. Raises UnknownName with the nearest name."""
+    """The device called `name`, such as "h100", or "t4@585 MHz" for one at another clock; a Device passes as it is.
+
+    Raises UnknownName with the nearest name, and what Device.at raises for the clock.
+    """
+    if isinstance(name, str) and "@" in name:
+        name, _, clock = name.partition("@")
+        return DEVICES.find(name).at(clock.strip())
     return DEVICES.find(name)
 
 

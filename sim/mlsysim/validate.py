@@ -123,12 +123,10 @@ def _serve(model, device, **args):
     return serve(find_model(model), device, allow_infeasible=True, **args)
 
 
-def _solve(workload, device, clock=None, **args):
-    from .devices import device as find
+def _solve(workload, device, **args):
     from .solving import solve
 
-    on = find(device)
-    return solve(find_model(workload), on if clock is None else on.at(clock), allow_infeasible=True, **args)
+    return solve(find_model(workload), device, allow_infeasible=True, **args)
 
 
 EMPTY = 1.2e-6  # s of a kernel that does next to nothing: 1.1 to 1.3 us to add 1,024 numbers (pytorch/pytorch, issue 161104)

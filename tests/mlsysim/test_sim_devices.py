@@ -351,6 +351,7 @@ def test_at_another_clock():
     assert slow.clock.value == 585e6 and slow.peak["fp16"].value == pytest.approx(40 * 1024 * 585e6, rel=0.01)
     assert slow.bandwidth == t4.bandwidth and slow.sustained == t4.sustained and slow.name == "t4"
     assert t4.at("1.59 GHz").peak == t4.peak and device("t4") is t4
+    assert device("T4@585 MHz") == slow and slow.title == "NVIDIA T4 at 585 MHz"
     long = dict(batch=32, tokens=384, precision="fp32")
     ratio = solve("bert-base", slow, **long).seconds / solve("bert-base", t4, **long).seconds
     assert 1.2 < ratio < 1590 / 585, "at 1,590 MHz the power limit holds the clock, so less than the ratio of the clocks is lost"
