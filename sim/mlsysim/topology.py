@@ -177,9 +177,9 @@ def links(on, ranks, stride, ring=False, pattern="ring"):
         return Links(near, node.scale_up.latency.value, True)
     far = node.scale_out_rate / node.count * link_share(node.scale_out.kind) / network(on).slowed(pattern)
     together = max(node.count // stride, 1)
-    if pattern == "all-to-all" and ranks > 1:
-        far = min(far * (ranks - 1) / (ranks - together), near * (ranks - 1) / max(together - 1, 1))
-    elif ring:
+    if together > 1 and pattern == "all-to-all":
+        far = min(far * (ranks - 1) / (ranks - together), near * (ranks - 1) / (together - 1))
+    elif together > 1 and ring:
         far = min(far * together, near)
     return Links(far, node.scale_out.latency.value, False)
 
