@@ -10,7 +10,8 @@ from . import app
 group = typer.Typer(no_args_is_help=True, help="The book in other languages: catalogues, their state, their checks.")
 app.add_typer(group, name="translate")
 Language = Annotated[list[str] | None, typer.Option("--language", "-l", help="zh_CN, ja or ko; all if left out.", show_default=False)]
-Names = Annotated[list[str] | None, typer.Argument(help="Pages such as vol1/01_introduction; README, site, titles.", show_default=False)]
+Names = Annotated[list[str] | None, typer.Argument(
+    help="Pages such as vol1/01_introduction; questions as in companion/v1_01; README, site, titles.", show_default=False)]
 
 
 def _chosen(languages):
