@@ -10,14 +10,14 @@ import pytest
 
 from mlsysbook.companion import build, schedule
 
-from .conftest import ROOT, VENDOR
+from .conftest import ROOT
 
 COMPANION = ROOT / "book" / "companion"
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.usefixtures("vendor")]
 
 
-def test_types_hold():
-    done = subprocess.run([VENDOR / ".bin" / "tsc", "-p", COMPANION / "jsconfig.json"], capture_output=True, text=True, timeout=120)
+def test_types_hold(vendor):
+    done = subprocess.run([vendor / ".bin" / "tsc", "-p", COMPANION / "jsconfig.json"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout[:4000]
 
 
