@@ -29,8 +29,8 @@ What misses, and why, as far as it is known:
   shapes of a sweep on Hopper are faster than what training there fits.
 - BERT training in 16 bits with frameworks of 2019 and 2020: some 30 ms of a step, on V100 and on A100, whatever its tokens and their
   width, are in none of what is counted. TensorFlow 1's fine-tuning in mixed precision takes 90 to 150 ms more a step on eight GPUs,
-  and as much on sixteen, only with the largest batches; the same network in TensorFlow 2 takes none. NVIDIA turned an optimizer
-  that swaps tensors to the host off in pre-training for that reason (DeepLearningExamples, PR 195) and not in this script: a
+  and as much on sixteen, only with the largest batches; the same network in TensorFlow 2 takes none. An optimizer that swaps
+  tensors to the host, which NVIDIA turned off in pre-training and not in this script (DeepLearningExamples, PR 195), is a
   candidate, whose size no source gives.
 - T4 runs applications at 585 of its 1,590 MHz until somebody sets another clock. Rows whose source prints no clock are predicted
   at that one: TensorFlow's BERT, and half a BERT timed by a user at ten batch sizes in two libraries, all 28 within 29 %. That the
@@ -40,7 +40,7 @@ What misses, and why, as far as it is known:
 - A rack of GB200 takes half a millisecond more with every message than its rates and latencies say; so does, by less, a message
   of 16 MiB between two nodes of AWS. Oracle's rows (NCCL 2.14) reach less of their cards.
 - Llama 3.1 405B on MI300X: vLLM of 2024 reaches less with 64 and more requests than the family's rows, a product and vLLM of 2025, say.
-- Mixtures in Megatron Bridge: Qwen3-30B in micro-batches of 4,096 tokens is 23 to 39 % slower than predicted on H100 and B200. The
+- Mixtures in Megatron Bridge: Qwen3-30B in micro-batches of 4,096 tokens is predicted 23 to 39 % too fast on H100 and B200. The
   host spends more on an expert than is counted, we think; Transformer Engine's issue 2897 measures that for another kernel.
 - MPT-30B at 8,192 tokens: published runs reach far less than those at 2,048 tokens; what FSDP waits for is not modelled."""
 
