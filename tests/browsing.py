@@ -3,7 +3,16 @@
 import re
 from contextlib import contextmanager
 
+PATIENCE = 60_000         # ms that anything on a page may take: a machine that does more at once is no fault of the page
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+def patient(context):
+    """Wait so long for what a page of this context is to show, by locators and by expect(...)."""
+    from playwright import sync_api as playwright
+
+    context.set_default_timeout(PATIENCE)
+    playwright.expect.set_options(timeout=PATIENCE)             # of this process; five seconds otherwise
 
 
 @contextmanager
@@ -17,7 +26,7 @@ def watched(browser):
     def open_(at, before=None, **options):
         context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce"} | options))
         contexts.append(context)
-        context.set_default_timeout(20_000)
+        patient(context)
 
         def gate(route):
             local = re.match(r"(http://127\.0\.0\.1:\d+/|data:|blob:)", route.request.url)

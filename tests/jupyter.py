@@ -26,12 +26,12 @@ def jupyterlab(folder, source, *options, **environment):
         process = subprocess.Popen([*command, *(["--allow-root"] if os.geteuid() == 0 else [])], env=environment, stdout=out, stderr=out)
         try:
             found, waited = None, time.monotonic()
-            while not found and process.poll() is None and time.monotonic() - waited < 60:
+            while not found and process.poll() is None and time.monotonic() - waited < 120:
                 time.sleep(0.1)
                 found = re.search(r"(http://127\.0\.0\.1:\d+)/lab\b", log.read_text())    # with what follows the port: all of it is there
             assert found, log.read_text()
-            urllib.request.urlopen(f"{found[1]}/api/status", timeout=30).close()
+            urllib.request.urlopen(f"{found[1]}/api/status", timeout=60).close()
             yield f"{found[1]}/lab/tree/only.ipynb"
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(60)

@@ -11,6 +11,8 @@ import pytest
 import yaml
 from playwright import sync_api as playwright
 
+from tests.browsing import patient
+
 from .conftest import ROOT, VENDOR
 
 SHOTS = ROOT / "build" / "artefacts" / "companion"
@@ -41,7 +43,7 @@ def open_page(browser, address):
     def open_(path=CHAPTER, **options):
         context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce"} | options))
         contexts.append(context)
-        context.set_default_timeout(15_000)
+        patient(context)
 
         def gate(route):
             local = re.match(r"(http://127\.0\.0\.1:\d+/|data:|blob:)", route.request.url)

@@ -17,6 +17,7 @@ from staffml.pools import variant
 from staffml.practice import Answer, Practice
 from staffml.session import every
 from staffml.text import render
+from tests.browsing import patient
 from tests.jupyter import jupyterlab
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +42,7 @@ def page(browser):
         route.continue_() if local else route.abort()
 
     context.route("**/*", gate)
-    context.set_default_timeout(30_000)
+    patient(context)
     yield context.new_page()
     context.close()
     assert away == []
@@ -67,7 +68,7 @@ def test_the_panel_drills_interviews_and_shows_progress(page, lab, tmp_path):
     with Practice(file) as practice:                                        # long ago, so a review is due
         practice.record(load("power/duty_cycle"), 3, [Answer("energy", "number", "1 J", 1.0, 0.0)], 5, at=datetime(2026, 1, 1, tzinfo=UTC))
     page.goto(lab)
-    page.wait_for_selector("#jp-main-statusbar >> text=/Python 3.*Idle/", timeout=60_000)
+    page.wait_for_selector("#jp-main-statusbar >> text=/Python 3.*Idle/", timeout=120_000)
     page.locator(".jp-Notebook .cm-content").first.click()
     page.keyboard.press("Shift+Enter")
     panel = page.locator(".jp-OutputArea-output .widget-vbox").first
@@ -138,7 +139,7 @@ def test_the_panel_drills_interviews_and_shows_progress(page, lab, tmp_path):
     image = panel.locator("img")
     image.wait_for()
     assert "Points by area: power " in image.get_attribute("alt") and "sure 80 %, right 0 %" in image.get_attribute("alt")
-    assert image.evaluate("e => e.naturalWidth") > 300
+    assert image.evaluate("e => e.decode().then(() => e.naturalWidth)") > 300
     image.scroll_into_view_if_needed()
     page.screenshot(path=SHOTS / "4-progress.png")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from playwright import sync_api as playwright
 
+from tests.browsing import patient
 from tests.jupyter import jupyterlab
 from tests.labs.lab import MLSYS, begin
 
@@ -57,10 +58,10 @@ def opened(address, chromium):
         browser = p.chromium.launch(executable_path=chromium, args=FLAGS)
         context = browser.new_context(viewport={"width": 1100, "height": 1000})
         context.route("**/*", gate)
-        context.set_default_timeout(30_000)
+        patient(context)
         page = context.new_page()
         page.goto(address)
-        page.wait_for_selector("#jp-main-statusbar >> text=/Python 3.*Idle/", timeout=60_000)
+        page.wait_for_selector("#jp-main-statusbar >> text=/Python 3.*Idle/", timeout=120_000)
         yield page, away
         context.close()
         browser.close()
@@ -74,7 +75,7 @@ def test_a_slider_is_moved_by_keyboard_and_the_picture_follows(address, chromium
         panel = page.locator(".jp-OutputArea-output .widget-vbox").first
         said, picture = panel.locator("[role=status]"), panel.locator("img")
         playwright.expect(said).to_contain_text("At load 50 %, service exponential: 99 of 100")
-        assert picture.evaluate("e => e.naturalWidth") > 300
+        assert picture.evaluate("e => e.decode().then(() => e.naturalWidth)") > 300
         alt, source = picture.get_attribute("alt"), picture.get_attribute("src")
         assert alt == said.inner_text()
 
@@ -106,7 +107,7 @@ def test_a_whole_lab_is_worked_through_by_keyboard_and_every_picture_has_its_tex
         page.keyboard.press("Control+Home")
         for _ in range(a.notebook_path.read_text().count('"cell_type"')):
             page.keyboard.press("Shift+Enter")
-        page.wait_for_selector("text=/stop: recorded;/")
+        page.wait_for_selector("text=/stop: recorded;/", timeout=180_000)
         panels = page.locator(".jp-OutputArea-output .widget-vbox")
         playwright.expect(panels).to_have_count(2)
         for n, before in enumerate(("batch 8, every 0", "batch 4, every 0")):
