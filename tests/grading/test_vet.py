@@ -163,7 +163,7 @@ def test_what_is_no_plain_file_stays_behind(folder, tmp_path):
     (folder / "assignment.json" / "x").write_text("x")
     begun = time.monotonic()
     found, v = copied(folder, tmp_path, {"assignment.json": "right"})
-    assert found == {"assignment.json": "right"} and time.monotonic() - begun < 1
+    assert found == {"assignment.json": "right"} and time.monotonic() - begun < 60
     assert {f["kind"] for f in v.flags} == {"escape", "damaged"} and len(v.flags) == 4
 
 

@@ -71,7 +71,7 @@ def test_numbers_are_taken_from_the_line_as_they_come():
     with boardkit.open_target("loop://", timeout=0.05) as target:
         plot = LivePlot(target, ["x", "y"], keep=3, seconds=30)
         target.serial.write(b"1 2\nhello\n3,4\n5 6\n7 8\n\n")
-        for _ in range(100):
+        for _ in range(600):
             if len(plot.rows) == 3 and plot.rows[-1] == [7, 8]:
                 break
             plot._over.wait(0.05)
@@ -86,7 +86,7 @@ def test_a_live_plot_draws_itself_anew_while_it_reads(capsys):
         plot._ipython_display_()
         first = bytes(plot._image.value)
         target.serial.write(b"1\n2\n")
-        for _ in range(300):
+        for _ in range(600):
             if len(plot.rows) == 2 and plot._label.value == plot.text:
                 break
             plot._over.wait(0.05)

@@ -452,23 +452,25 @@ def test_a_bad_table_names_file_record_and_field(tmp_path, old, new, words):
 def test_import_reads_no_table_and_the_first_device_few():
     code = """
 import sys, time
+begun = time.process_time()
 import mlsysim.devices, mlsysim.systems
 assert "tomllib" not in sys.modules and not mlsysim.tables.table.cache_info().currsize
-start = time.perf_counter()
+start = time.process_time()
 mlsysim.device("h100")
-print(time.perf_counter() - start, len(mlsysim.devices.DEVICES.made))
+print((time.process_time() - start) / (start - begun), len(mlsysim.devices.DEVICES.made))
 """
     first = []
     for _ in range(3):
         out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
         first.append(float(out[0]))
         assert out[1] == "1"
-    assert min(first) < 30e-3
+    assert min(first) < 0.3  # of what the import costs
 
 
 def test_a_device_that_is_known_is_found_at_once():
     device("h100")
-    assert min(repeat(lambda: device("h100"), number=1000, repeat=7)) / 1000 < 2e-6
+    found, nothing = (min(repeat(call, number=1000, repeat=7)) for call in (lambda: device("h100"), lambda: None))
+    assert found < 100 * nothing
 
 
 def test_replace_works_as_on_any_dataclass():

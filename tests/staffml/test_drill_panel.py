@@ -93,10 +93,10 @@ def test_a_choice_without_templates_is_one_line_and_the_panel_goes_on(shown):
 
 
 def test_a_mock_interview_passes_by_itself_when_the_time_is_over(shown, path, monkeypatch):
-    monkeypatch.setattr(mock, "LIMIT", 0.0005)          # of its 10 minutes
+    monkeypatch.setattr(mock, "LIMIT", 0.0015)          # of its 10 minutes
     begin(shown, "mock", area="power", level="L3", track="tiny")
     assert "min; feedback comes at the end" in shown._now.value
-    for _ in range(100):
+    for _ in range(600):
         if not shown._buttons["mock"].disabled:
             break
         time.sleep(0.1)
@@ -107,9 +107,9 @@ def test_a_mock_interview_passes_by_itself_when_the_time_is_over(shown, path, mo
 
 
 def test_when_nobody_is_there_the_next_item_waits(shown, path, monkeypatch):
-    monkeypatch.setattr(mock, "LIMIT", 0.0005)
+    monkeypatch.setattr(mock, "LIMIT", 0.0015)
     begin(shown, "mock")
-    for _ in range(100):
+    for _ in range(600):
         if not shown._buttons["mock"].disabled:
             break
         time.sleep(0.1)
