@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,10 +86,19 @@ def remove_user(name):
         uid = pwd.getpwnam(name).pw_uid
     except KeyError:
         return
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and entry.exists() and entry.stat().st_uid == uid:
-            os.kill(int(entry.name), signal.SIGKILL)
+    wait_for(lambda: not _kill_all_of(uid), 30)         # userdel refuses while one of them is still ending
     subprocess.run(["userdel", "--remove", name], check=True, capture_output=True)
+
+
+def _kill_all_of(uid):
+    """-> whether there were any processes of this user"""
+    found = False
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):       # it has ended meanwhile
+            if entry.stat().st_uid == uid and ") Z " not in (entry / "stat").read_text():
+                found = True
+                os.kill(int(entry.name), signal.SIGKILL)
+    return found
 
 
 @contextmanager
@@ -167,6 +176,9 @@ def running_hub(made, *options, port=18400):
         else:
             raise AssertionError("the hub did not start:\n" + "\n".join(lines) + log_of(made))
         yield Hub(process, url, lines)
+    except Exception as error:
+        error.add_note("the hub's log ends:" + log_of(made))
+        raise
     finally:
         if process.poll() is None:
             process.terminate()

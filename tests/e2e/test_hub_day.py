@@ -54,8 +54,9 @@ def person(browser, hub, name, password):
     page.click("#login_submit")
     try:
         yield page
-    except BaseException:
+    except BaseException as error:
         page.screenshot(path=SHOTS / f"failed-{name}.png")
+        error.add_note(f"{name} was at {page.url}, which said: {page.inner_text('body')[:2000]}")
         raise
     finally:
         context.close()
@@ -97,7 +98,7 @@ def write_cell(page, cell, text):
 
 
 def student_fetches_works_submits(page):
-    page.wait_for_selector("#jp-MainMenu", timeout=90_000)
+    page.wait_for_selector("#jp-MainMenu", timeout=180_000)
     page.click("#jp-MainMenu >> text=Nbgrader")
     entries = page.locator(".lm-Menu-itemLabel").all_inner_texts()
     assert [e for e in entries if e] == ["Assignment List"], "students see the assignment list and nothing else of nbgrader"
@@ -189,7 +190,7 @@ def instructor_grades_by_hand(page):
 
 
 def student_reads_feedback(page):
-    page.wait_for_selector("#jp-MainMenu", timeout=90_000)
+    page.wait_for_selector("#jp-MainMenu", timeout=180_000)
     menu(page, "Nbgrader", "Assignment List")
     page.click("#submitted_assignments_list button:has-text('Fetch Feedback')")
     page.click("#submitted_assignments_list a:has-text('view feedback')")
@@ -239,7 +240,7 @@ def test_a_day(chromium):
 
             if h.ROOT:
                 with person(browser, hub, made.students[1], made.passwords[made.students[1]]) as page:
-                    page.wait_for_selector("#jp-MainMenu", timeout=90_000)
+                    page.wait_for_selector("#jp-MainMenu", timeout=180_000)
                     page.goto(hub.formgrader)
                     assert "403" in page.locator("h1").inner_text()
                     shot(page, "8-student-formgrader-refused")
