@@ -103,7 +103,7 @@ def test_a_pipe_or_socket_does_not_stop_collecting(released, hand_in):
     os.mkfifo(folder / "pipe")
     started = time.monotonic()
     found = collect(released)["ada"]
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
     assert [n["note"] for n in found.notes] == ["pipe is neither a file nor a folder; left behind"]
     assert (released.submitted("ada", TINY) / "tiny.ipynb").exists()
 

@@ -97,7 +97,7 @@ def test_no_source_makes_the_judge_fail(text):
     begun = time.monotonic()
     for found in (uses(text + "\ndef product(a, b): return 1"), uses("def product(a, b):\n    return x", before=text)):
         assert found in ([], [UNREADABLE])
-    assert time.monotonic() - begun < 60
+    assert time.monotonic() - begun < 5
 
 
 def test_a_source_that_the_judge_cannot_read_and_the_box_might_is_no_way_round():

@@ -152,10 +152,10 @@ def test_no_forged_record_makes_the_judge_fail_or_pays(code, drill, record):
 def test_a_property_that_never_ends_is_cut(code, monkeypatch):
     """compare=None leaves the verdict to a property, and what it is given may be any number."""
     monkeypatch.setattr(judge, "JUDGE_SECONDS", 0.2)
-    monkeypatch.setattr(judge, "_safe_verdict", lambda *a: time.sleep(30))
+    monkeypatch.setattr(judge, "_safe_verdict", lambda *a: time.sleep(600))
     begun = time.monotonic()
     made = check(code, "unbroadcast", *honest(code, "unbroadcast"))
-    assert time.monotonic() - begun < 5 and made["score"] == 0 and "could not be judged within" in made["note"]
+    assert time.monotonic() - begun < 60 and made["score"] == 0 and "could not be judged within" in made["note"]
 
 
 def test_an_item_is_never_worth_more_than_its_points_nor_less_than_none(code):

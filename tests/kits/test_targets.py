@@ -121,7 +121,7 @@ def test_each_end_of_a_simulated_program_is_told(built, word, limits, said):
         with pytest.raises(SerialException):
             while target.serial.read(1000):
                 pass
-        assert said in target.ended(wait=5)
+        assert said in target.ended(wait=60)
     assert said in target.ended() or target.ended() == "it ended with its line"
 
 

@@ -343,7 +343,7 @@ def test_no_grad_concerns_its_own_thread():
 
     def work(k):
         for step in range(50):
-            barrier.wait(10)
+            barrier.wait(60)
             if k % 2:
                 with shared:
                     seen[k, step] = tt.is_grad_enabled() is False

@@ -455,7 +455,7 @@ def test_a_worker_that_dies_is_an_error_within_seconds(happens, says, method):
     begin = time.monotonic()
     with pytest.raises(RuntimeError, match=rf"worker \d \(process \d+\) .*{says} with these batches to load: \d"):
         list(DataLoader(Numbers(60, 0.001, **{happens: 21}), 3, workers=2, start_method=method))
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 60
 
 
 def test_a_worker_killed_in_the_middle_of_a_message_is_an_error():
@@ -495,7 +495,7 @@ def test_leaving_early_ends_workers_whatever_they_do(leave, happens):
                 raise ZeroDivisionError
         del batches
     assert multiprocessing.active_children() == []
-    assert time.monotonic() - begin < 6
+    assert time.monotonic() - begin < 60      # and not after the 600 that it sleeps
 
 
 SCRIPT = """
@@ -530,8 +530,8 @@ def test_no_worker_outlives_its_parent(sent, method, tmp_path):
         os.killpg(parent.pid, sent)  # as a terminal does: to the whole group
     else:
         parent.kill()
-    _, errors = parent.communicate(timeout=20)
-    deadline = time.monotonic() + 5
+    _, errors = parent.communicate(timeout=120)
+    deadline = time.monotonic() + 60
     while any(map(alive, workers)) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not any(map(alive, workers))
@@ -558,7 +558,7 @@ def test_ctrl_c_while_workers_start_is_the_parents_affair(tmp_path):
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert [parent.stdout.readline(), parent.stdout.readline()] == ["starting\n", "starting\n"]
     os.killpg(parent.pid, signal.SIGINT)
-    _, errors = parent.communicate(timeout=20)
+    _, errors = parent.communicate(timeout=120)
     assert errors.count("Traceback") == 1 and "KeyboardInterrupt" in errors, errors
 
 

@@ -350,7 +350,7 @@ RUN = textwrap.dedent("""
             print(trainer.steps, flush=True)
             if slow:
                 import time
-                time.sleep(0.02)
+                time.sleep(0.1)
 
     class Noisy(tt.TensorDataset):
         def __getitem__(self, index):
