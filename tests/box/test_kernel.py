@@ -163,7 +163,7 @@ def test_a_check_that_hangs_loses_only_itself(library, files, loop):
     begun = time.monotonic()
     cells = [cell(DEFINE + f"\ndef g(x):\n    {loop}"), check("f"), check("g"), check("f", case(4))]
     o = KernelSession(library, Limits(check_seconds=1)).run(cells, files, "ada")
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 90
     assert o.notes == {2: "did not end within 1 s"}
     assert values(o.records[1]) == [2] and values(o.records[3]) == [2, 5]
 
@@ -188,7 +188,7 @@ def test_a_cell_that_ends_the_kernel_leaves_the_checks_before_it(library, files,
     begun = time.monotonic()
     cells = [cell(DEFINE), check("f", case(6)), cell(source), check("f")]
     o = KernelSession(library, Limits(cell_seconds=1, total_seconds=20)).run(cells, files, "ada")
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 90
     assert values(o.records[1]) == [2, 7] and 3 not in o.records
     assert any(f["kind"] == "limit" for f in o.flags)
     if name == "forks" and o.notes[3] == NO_ROOM:       # it stopped when asked, and its children left no room for the check
@@ -241,7 +241,7 @@ def test_a_kernel_that_was_cut_does_not_run_beside_the_checks(library, files):
 
 
 def test_too_much_memory_ends_the_kernel_with_that_reason(library, files):
-    cells = [cell(DEFINE), check("f"), cell("import time\nx = b'1' * (400 << 20)\ntime.sleep(2)"), check("f")]
+    cells = [cell(DEFINE), check("f"), cell("import time\nx = b'1' * (400 << 20)\ntime.sleep(20)"), check("f")]
     o = KernelSession(library, Limits(memory=300 << 20)).run(cells, files, "ada")
     assert 3 in o.notes and "memory" in o.notes[3] and "memory" in o.ended
 
@@ -316,6 +316,9 @@ def test_nothing_survives(library, files, monkeypatch, end):
     o = session.run([cell(DEFINE), cell(source), check("f")], files, "ada")
     left = os.listdir(scratch)
     shutil.rmtree(scratch)
+    until = time.monotonic() + 30           # the last ones are killed with their first, and take a moment to be gone
+    while processes_with(mark) and time.monotonic() < until:
+        time.sleep(0.02)
     assert any("started a program" in f["note"] for f in o.flags)
     assert left == [] and processes_with(mark) == []
     assert session.process.poll() is not None
@@ -365,7 +368,7 @@ with tempfile.TemporaryDirectory() as folder:
     cells = [CellSource(define), *[check] * 40, CellSource("import time\\ntime.sleep(0.5)")]
     o = KernelSession(Path(sys.argv[1])).run(cells, folder, "ada")
     big = KernelSession(Path(sys.argv[1]), Limits(memory=300 << 20)).run(
-        [CellSource(define), check, CellSource("import time\\nx = b'1' * (400 << 20)\\ntime.sleep(5)")], folder, "ada")
+        [CellSource(define), check, CellSource("import time\\nx = b'1' * (400 << 20)\\ntime.sleep(20)")], folder, "ada")
 print(json.dumps([os.getuid(), command.probe().uid, o.ended, len(o.records), o.flags, big.ended]))
 """
 
@@ -376,7 +379,7 @@ def test_an_ordinary_user_has_the_same_box(library):
         pytest.skip("the interpreter cannot be read by other users here")
     user = ["setpriv", "--reuid=60123", "--regid=60123", "--clear-groups"]
     done = subprocess.run([*user, sys.executable, "-B", "-c", ORDINARY, str(library)], cwd=ROOT, capture_output=True, text=True,
-                          timeout=120, env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"})
+                          timeout=300, env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"})
     assert done.returncode == 0, done.stderr[-2000:]
     uid, inside, ended, records, flags, big = json.loads(done.stdout)
     assert (uid, inside, ended, records, flags) == (60123, None, "finished", 40, [])

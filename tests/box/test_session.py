@@ -85,7 +85,7 @@ if os.fork() == 0:
 @pytest.mark.parametrize("hog", [
     "def g(x):\n    hold = []\n    while True: hold.append(bytearray(b'x' * 8_000_000))",
     "import os, time\ndef g(x):\n    for i in range(8):\n        if os.fork() == 0:\n            hold = [bytearray(b'x' * 60_000_000)]\n"
-    "            time.sleep(9)\n    time.sleep(9)",
+    "            time.sleep(900)\n    time.sleep(900)",
 ])
 def test_a_check_that_takes_too_much_memory_fails_alone(staged, tmp_path, request, groups, hog):
     if not groups:
@@ -94,7 +94,7 @@ def test_a_check_that_takes_too_much_memory_fails_alone(staged, tmp_path, reques
         pytest.skip("no control groups here")
     begun = time.monotonic()
     o = Session(staged, SMALL).run([cell(DEFINE), check("f", case(6)), cell(hog), check("g"), check("f", case(8))], tmp_path, "ada")
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 60
     assert values(o.records[1]) == [2, 7] and values(o.records[4]) == [2, 9]
     assert 3 not in o.records or "raised" in o.records[3]["results"][0] or o.records[3].get("failed") == "ran out of memory"
     assert "limit" in kinds(o) or o.records[3].get("failed") == "ran out of memory"
@@ -107,7 +107,7 @@ def test_a_fork_bomb_is_bounded_and_over_in_time(staged, tmp_path, request, grou
     bomb = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
     begun = time.monotonic()
     o = Session(staged, SMALL).run([cell(DEFINE), check("f", case(6)), cell(bomb)], tmp_path, "ada")
-    assert time.monotonic() - begun < 10 and values(o.records[1]) == [2, 7] and "limit" in kinds(o)
+    assert time.monotonic() - begun < 60 and values(o.records[1]) == [2, 7] and "limit" in kinds(o)
 
 
 def test_memory_that_no_process_shows_is_refused_or_counted(staged, tmp_path, no_groups):
@@ -193,5 +193,5 @@ print(values(o.records[1]), o.notes, values(o.records[4]), sorted(kinds(o)))
         pytest.skip(f"other users cannot read {ROOT} or {interpreter}")
     with tempfile.TemporaryDirectory(dir="/tmp") as place:
         os.chmod(place, 0o777)
-        done = subprocess.run([*become, f"TMPDIR={place}", sys.executable, "-c", asks], capture_output=True, text=True, cwd="/", timeout=60)
+        done = subprocess.run([*become, f"TMPDIR={place}", sys.executable, "-c", asks], capture_output=True, text=True, cwd="/", timeout=300)
     assert done.stdout == "[2, 7] {3: 'did not end within 1.5 s'} [2, 9] ['limit']\n", done.stdout + done.stderr
