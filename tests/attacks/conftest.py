@@ -161,7 +161,7 @@ def leftovers(scratch):
 def nothing_left(scratch):
     """Fails if a process or folder of a box is still there a moment after the test."""
     yield
-    until = time.monotonic() + 2
+    until = time.monotonic() + 30
     while (left := leftovers(scratch)) and time.monotonic() < until:
         time.sleep(0.02)
     assert not left

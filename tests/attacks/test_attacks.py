@@ -11,6 +11,7 @@ from mlsysbook.grading.submission import grade_submission
 from tests.attacks.attacks import ATTACKS, HONEST
 from tests.attacks.conftest import SECRET, Canary
 
+SLOWER = 4               # times that another machine, or a busy one, may be slower than the one where an attack's seconds were counted
 ROSTER = ("neighbour", *(a.name for a in HONEST))
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -76,7 +77,7 @@ def test_attack(attack, course, libraries, world, canary, tmp_path, nothing_left
     record, nb, seconds = run(attack, course, libraries, world, tmp_path)
     verify(attack, record, nb)
     assert canary.unharmed() == []
-    assert seconds < attack.seconds
+    assert seconds < SLOWER * attack.seconds
 
 
 IN_A_KERNEL = ("equal_to_everything", "input_transformer", "own_check", "patched_numpy", "patched_courseware", "patched_json", "own_handler",
@@ -91,7 +92,7 @@ def test_attack_on_a_notebook_that_has_a_kernel(attack, kernel_course, libraries
     record, nb, seconds = run(attack, kernel_course, libraries, world, tmp_path)
     verify(attack, record, nb)
     assert canary.unharmed() == []
-    assert seconds < attack.seconds + 6
+    assert seconds < SLOWER * (attack.seconds + 6)
 
 
 @pytest.mark.parametrize("name", ["reads_the_host", "network"])

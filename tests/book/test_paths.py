@@ -80,7 +80,7 @@ def test_the_commands_of_a_page_work(page, tmp_path):
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLSYS", "STAFFML"))}
     environment |= {"HOME": str(home), "PATH": f"{BIN}:/usr/bin:/bin", "COLUMNS": "200", "XDG_DATA_HOME": str(home / "data")}
     script = "set -e\n" + "".join(f"echo '+ {n}' >&2\n{runnable(c)}\n" for n, c in enumerate(commands(page)))
-    done = subprocess.run(["bash", "-c", script], cwd=home / "work", env=environment, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(["bash", "-c", script], cwd=home / "work", env=environment, capture_output=True, text=True, timeout=900)
     ran = re.findall(r"^\+ (\d+)$", done.stderr, re.M)
     assert done.returncode == 0, f"{commands(page)[int(ran[-1])]}: {done.stderr[-1500:]}{done.stdout[-500:]}"
     assert len(ran) == len(commands(page))
