@@ -24,6 +24,7 @@ from tinytorch.tensor import Storage
 
 VIEWS = ("Permute", "Slice", "Expand", "Reshape")
 PRODUCTS = ("MatMul", "Linear", "Conv2d", "Correlate")
+ATTENTION = ("TiledAttention", "CausalAttention")  # without and with the causal mask, as they are counted
 OUTSIDE = "outside of operations"  # gradients of leaves, and what the program makes itself
 
 
@@ -77,10 +78,13 @@ def cost(name, shapes, result, itemsize=4, wants=None):
             return flop, (sum(sizes) + numbers) * itemsize
         wanted = [size for size, want in zip(sizes, wants, strict=True) if want]
         return flop * sum(map(bool, wants[:2])), (numbers + sum(sizes) + sum(wanted)) * itemsize
+    flop = max([*sizes, numbers])
+    if name in ATTENTION:
+        flop = numbers * (4 * shapes[1][2] if name == "TiledAttention" else 2 * (shapes[0][1] + 1))
     if wants is None:
-        return max([*sizes, numbers]), (sum(sizes) + numbers) * itemsize
+        return flop, (sum(sizes) + numbers) * itemsize
     wanted = [size for size, want in zip(sizes, wants, strict=True) if want]
-    return sum(wanted), (numbers + 2 * sum(wanted)) * itemsize
+    return flop * 5 // 2 if name in ATTENTION else sum(wanted), (numbers + 2 * sum(wanted)) * itemsize
 
 
 def limit(flop, traffic, seconds, peak, bandwidth):

@@ -52,6 +52,7 @@ from tinytorch.tensor import Storage
 
 VIEWS = ("Permute", "Slice", "Expand", "Reshape")
 PRODUCTS = ("MatMul", "Linear", "Conv2d", "Correlate")
+ATTENTION = ("TiledAttention", "CausalAttention")  # without and with the causal mask, as they are counted
 OUTSIDE = "outside of operations"  # gradients of leaves, and what the program makes itself
 
 # %%
@@ -233,6 +234,8 @@ def cases(rng):
 # | products | `MatMul`, with leading axes as a batch | 2 K for each number of the result, K the last axis of the first operand |
 # | | `Linear` | 2 K likewise, weight (O, K) second |
 # | | `Conv2d`, `Correlate` | 2 × the numbers in one filter, `weight[0]`, for each number of the result |
+# | attention | `TiledAttention` of q (B, H, T, D), k and v (B, G, S, D) | 4 S for each number of the result |
+# | | `CausalAttention` of one operand (B, T, …) that holds q, k and v | 2 (T + 1) for each number of the result |
 # | views | `Permute`, `Slice`, `Expand`, `Reshape` | 0, and no bytes |
 # | all others | | 1 for each number of the largest of operands and result |
 #
@@ -241,6 +244,11 @@ def cases(rng):
 # first layer, only the weight does. For the others count 1 for each wanted gradient and number of that operand. The
 # bytes of a backward: the incoming gradient, all operands of a product (the numbers of wanted operands for the others),
 # and the gradients that are wanted.
+#
+# **Attention** in one operation is two products, 2 S each for a number of the result. Under the causal mask position t
+# sees t keys, (T + 1) / 2 on average. (`TiledAttention` may be causal too; its shapes do not tell, so it counts whole.)
+# Its backward has no scores to start from: it computes them again, then four products for the gradients, so 5/2 of the
+# forward, whichever are wanted. Its bytes are those of "all others": it holds no T × S matrix, which is the point of it.
 #
 # **Worked example.** `Linear` with x (32, 100) and weight (10, 100), result (32, 10), float32. Forward: 2·100·320 =
 # 64,000 FLOP; (3200 + 1000 + 320)·4 = 18,080 bytes. Backward, only the weight wanted: 64,000 FLOP, and
@@ -264,10 +272,13 @@ def cost(name, shapes, result, itemsize=4, wants=None):
             return flop, (sum(sizes) + numbers) * itemsize
         wanted = [size for size, want in zip(sizes, wants, strict=True) if want]
         return flop * sum(map(bool, wants[:2])), (numbers + sum(sizes) + sum(wanted)) * itemsize
+    flop = max([*sizes, numbers])
+    if name in ATTENTION:
+        flop = numbers * (4 * shapes[1][2] if name == "TiledAttention" else 2 * (shapes[0][1] + 1))
     if wants is None:
-        return max([*sizes, numbers]), (sum(sizes) + numbers) * itemsize
+        return flop, (sum(sizes) + numbers) * itemsize
     wanted = [size for size, want in zip(sizes, wants, strict=True) if want]
-    return sum(wanted), (numbers + 2 * sum(wanted)) * itemsize
+    return flop * 5 // 2 if name in ATTENTION else sum(wanted), (numbers + 2 * sum(wanted)) * itemsize
     ### END SOLUTION
 
 
@@ -280,6 +291,8 @@ check("cost", [
     case("Linear", [(32, 100), (10, 100)], (32, 10), wants=[False, True]),
     case("Add", [(4, 5), (5,)], (4, 5)),
     case("Reshape", [(4, 5)], (20,)),
+    case("TiledAttention", [(2, 4, 8, 16), (2, 2, 32, 16), (2, 2, 32, 16)], (2, 4, 8, 16)),
+    case("CausalAttention", [(2, 8, 96)], (2, 8, 32), wants=[True]),
 ], call=counted)
 
 # %% hidden="cost"
@@ -301,6 +314,11 @@ def cases(rng):
     yield case("Sum", [(m, n)], (n,), itemsize=2, behaviour=rest)
     yield case("Mul", [(m, n), (n,)], (m, n), wants=[True, False], behaviour=rest)
     yield case("Softmax", [(b, n)], (b, n), wants=[True], itemsize=8, behaviour=rest)
+    one = "attention in one operation"
+    for wants in (None, [True, False, True]):
+        yield case("TiledAttention", [(b, 6, m, k), (b, 2, n, k), (b, 2, n, k)], (b, 6, m, k), wants=wants, behaviour=one)
+    for wants in (None, [True]):
+        yield case("CausalAttention", [(b, n, 8 * k)], (b, n, 4 * k), itemsize=8, wants=wants, behaviour=one)
     for name in ("Permute", "Slice", "Expand"):
         yield case(name, [(m, n)], (n, m), behaviour="views move nothing")
         yield case(name, [(m, n)], (n, m), wants=[True], behaviour="views move nothing")
