@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BoxError
-from . import seccomp
+from . import cgroup, seccomp
 from .library import shadowed
+from .limits import Limits
 
 UID_BASE = 61_000                       # as root: one of these per worker process
 INSIDE = 65534                          # what the box sees itself as
@@ -122,28 +123,23 @@ def probe():
         works, said = _works(identity)
         if not works:
             continue
-        if os.geteuid() == 0 and identity.uid is None and not _has_cgroups():
-            raise BoxError(f"{interpreter()} cannot be read by other users and there are no control groups, so a box run by root "
-                           "cannot limit processes: make the environment from a Python that all can read, or type --unsafe")
+        group = cgroup.create(Limits())
+        if group is not None:
+            group.remove()
+        limited(identity, group)
         return identity
     raise BoxError(f"bubblewrap does not work here ({said}): allow unprivileged user namespaces, or type --unsafe to grade without a box")
 
 
-def _has_cgroups():
-    from .cgroup import create
-    from .limits import Limits
-
-    group = create(Limits())
-    if group is None:
-        return False
-    group.remove()
-    return True
+def limited(identity, group):
+    """Refuse a box whose processes nothing would limit: those of root itself only a control group does. Raises BoxError."""
+    if os.geteuid() == 0 and identity.uid is None and group is None:
+        raise BoxError(f"{interpreter()} cannot be read by other users and there is no control group, so a box run by root cannot "
+                       "limit processes: make the environment from a Python that all can read, or type --unsafe")
 
 
 def _works(identity):
     import tempfile
-
-    from .limits import Limits
 
     with tempfile.TemporaryDirectory(prefix="mlsys-probe-") as folder:
         library = Path(folder)

@@ -112,7 +112,9 @@ class Session:
             argv, cwd = program, submission
             env = command.environment(self.library) | {"PYTHONPATH": ":".join([str(self.library), *map(str, command.site_packages())])}
         else:
-            self.group, filter = cgroup.create(self.limits), seccomp.descriptor()
+            self.group = cgroup.create(self.limits)
+            command.limited(identity, self.group)
+            filter = seccomp.descriptor()
             argv = command.argv([*program, f"/course/lib/mlsysbook/box/{self.program}", str(fds[0])], library=self.library,
                                 submission=submission, limits=self.limits, identity=identity,
                                 procs=self.group.procs if self.group else (), filter=filter)
