@@ -66,10 +66,10 @@ def started(argv, *, stdin, stdout, stderr, env=(), cwd=None, boxed=False, reada
                                        env=environment)
         except FileNotFoundError:
             raise missing(os.path.basename(argv[0])) from None
-    try:
-        yield process
-    finally:
-        end(process)
+        try:
+            yield process
+        finally:
+            end(process)
 
 
 @contextlib.contextmanager
@@ -78,19 +78,24 @@ def command(argv, *, boxed, env=(), readable=(), writable=()):
     if not boxed:
         yield list(argv), (), os.environ | {"LC_ALL": "C"} | dict(env)
         return
+    from mlsysbook.box import cgroup, seccomp
     from mlsysbook.box import command as box
-    from mlsysbook.box import seccomp
     from mlsysbook.box.limits import Limits
 
-    identity, filter = box.probe(), seccomp.descriptor()
+    limits, identity, filter = Limits(**LIMITS), box.probe(), seccomp.descriptor()
+    group = cgroup.create(limits) if identity.uid is None else None
     try:
+        box.limited(identity, group)
         for folder in writable:
             _hand_over(folder, identity.uid)
-        line = box.tool(argv, readable=readable, writable=writable, identity=identity, limits=Limits(**LIMITS), env=env, filter=filter)
+        line = box.tool(argv, readable=readable, writable=writable, identity=identity, limits=limits, env=env, filter=filter,
+                        procs=group.procs if group else ())
         yield line, () if filter is None else (filter,), {"PATH": os.environ.get("PATH", os.defpath)}
     finally:
         if filter is not None:
             os.close(filter)
+        if group is not None:
+            group.remove()
 
 
 def end(process):

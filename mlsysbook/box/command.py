@@ -55,12 +55,10 @@ def argv(program, *, library, submission, limits, identity, procs=(), filter=Non
             "--ro-bind", str(library / "etc" / "group"), "/etc/group",
             "--ro-bind", str(submission), "/course/submission", "--size", str(limits.disk_bytes), "--tmpfs", "/submission",
             "--remount-ro", "/", "--chdir", "/submission", *(["--seccomp", str(filter)] if filter is not None else []), *program]
-    if procs:
-        box = ["sh", "-c", _ENTER, "box", str(len(procs)), *procs, *box]
-    return box
+    return _entering(procs, box)
 
 
-def tool(program, *, readable, writable=(), identity, limits, env=(), filter=None):
+def tool(program, *, readable, writable=(), identity, limits, env=(), procs=(), filter=None):
     """Command that runs a compiler or an emulator, argv `program`, in a box with the system and the paths of `readable` only.
 
     No Python environment, course or home folder is in it. writable: folders that stay, such as a build's. Times are the caller's.
@@ -73,7 +71,13 @@ def tool(program, *, readable, writable=(), identity, limits, env=(), filter=Non
                 box += [how, path, path]
     inner = ["prlimit", f"--as={limits.memory}", f"--cpu={limits.cpu_seconds}", f"--fsize={limits.file_bytes}",
              f"--nproc={limits.processes}", f"--nofile={limits.open_files}", "--core=0", "--", *program]
-    return [*box, "--remount-ro", "/", "--chdir", "/tmp", *(["--seccomp", str(filter)] if filter is not None else []), *inner]
+    return _entering(procs, [*box, "--remount-ro", "/", "--chdir", "/tmp", *(["--seccomp", str(filter)] if filter is not None else []),
+                             *inner])
+
+
+def _entering(procs, command):
+    """The command, after its process has entered the groups of these cgroup.procs files."""
+    return ["sh", "-c", _ENTER, "box", str(len(procs)), *procs, *command] if procs else command
 
 
 def _closed(identity, env, limits):

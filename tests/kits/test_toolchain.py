@@ -1,10 +1,15 @@
 """Real compilers: what a report says, what a student reads when a sketch is wrong, and what a boxed compiler cannot see."""
 
+import os
+
 import pytest
 
 from boardkit import elf, errors, process, toolchain
 from boardkit.boards import boards
 from boardkit.toolchain import compile_sketch, find_toolchain
+from mlsysbook.box import cgroup, command
+from mlsysbook.box.limits import Limits
+from mlsysbook.errors import BoxError
 from tests.kits.conftest import need
 
 pytestmark = pytest.mark.slow
@@ -157,3 +162,29 @@ def test_output_without_end_is_cut(tmp_path):
     noise = "".join(f'#warning "{"x" * 400} {i}"\n' for i in range(3_000))
     report = compile_sketch(sketch(tmp_path, noise + "void setup(void) {}\nvoid loop(void) {}\n"), QUICK, boxed=True, check=False)
     assert report.ok and 0 < sum(len(str(d)) for d in report.diagnostics) <= process.MAX_OUTPUT
+
+
+MANY = ["sh", "-c", "for i in $(seq 300); do sleep 20 & done; echo all"]
+
+
+@pytest.fixture(params=["as it is here", "of root itself"])
+def identity(request, monkeypatch):
+    if request.param == "of root itself":
+        if os.geteuid() or cgroup.create(Limits()) is None:
+            pytest.skip("needs root and control groups")
+        monkeypatch.setattr(command, "probe", lambda: command.Identity(None))
+    elif command.probe().uid is None:
+        pytest.skip("as the other, or limited for all processes of this user alike")
+
+
+def test_a_boxed_tool_starts_no_more_processes_than_it_may(identity):
+    done = process.run(MANY, timeout=60, boxed=True)
+    assert done.code != 0 and "all" not in done.out and "fork" in done.err.lower()
+
+
+def test_a_boxed_tool_whose_processes_nothing_would_limit_is_refused(monkeypatch):
+    monkeypatch.setattr(command, "probe", lambda: command.Identity(None))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(cgroup, "create", lambda limits: None)
+    with pytest.raises(BoxError, match="cannot limit processes"):
+        process.run(["true"], timeout=60, boxed=True)
