@@ -38,12 +38,12 @@ def busy_hub(made, mark):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_all_of_it_sooner_than_jupyterhub_alone_would(made, number):
+def test_a_signal_ends_all_of_it_within_ten_seconds(made, number):
     mark = f"7{time.monotonic_ns()}"
     with busy_hub(made, mark) as hub:
         pids, runtime = h.tree(hub.process.pid), runtime_dir(made)
         assert len(pids) >= 6, "command, hub, proxy, formgrader, server, kernel"
-        assert hub.stop(number, timeout=90) < 30         # it waits half a minute for a server, and for the service as well
+        assert hub.stop(number) < 10
         assert hub.process.returncode == 0
         assert h.find(mark) == [] and not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
         assert not runtime.exists()
