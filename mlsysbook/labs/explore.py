@@ -153,7 +153,7 @@ class Explore:
             from matplotlib.backends.backend_agg import FigureCanvasAgg
             from matplotlib.figure import Figure
 
-            self._figure = Figure(figsize=SIZE, dpi=DPI)
+            self._figure = Figure(figsize=SIZE, dpi=DPI, layout="none")      # whatever matplotlibrc says
             FigureCanvasAgg(self._figure)
         self._figure.clear()
         self._figure.subplots_adjust(**MARGINS)

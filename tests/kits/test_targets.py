@@ -66,6 +66,13 @@ def test_what_is_sent_comes_back_byte_for_byte(built, url, boxed):
     assert target.ended() == "it ended with its line"
 
 
+@pytest.mark.parametrize("url", URLS)
+def test_a_byte_that_comes_before_the_first_read_is_read(built, url):
+    with open_target(url, built("early", url)) as target:
+        target.serial.write(b"early")
+        assert target.serial.read(5) == b"early"
+
+
 @pytest.mark.parametrize("url", [u for u in URLS if not u.startswith("qemu-user")])
 def test_counts_are_the_same_in_three_runs_however_slow_the_host_is(built, url):
     runs = []

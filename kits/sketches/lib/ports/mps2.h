@@ -35,9 +35,10 @@ void SysTick_Handler(void) { port_wraps++; }
 
 static inline void port_begin(void)
 {
+    __asm volatile("cpsid i" ::: "memory");             /* the line's interrupt has no handler: pending, it ends a sleep */
     PORT_UART_DIVIDER = PORT_TICK_HZ / PORT_BAUD;
     PORT_UART_CTRL = 1 | 2 | 8;                         /* transmit, receive, interrupt on receive */
-    PORT_NVIC(0xE000E100u) = PORT_NVIC_BIT;             /* only to end a sleep: interrupts stay masked while it is pending */
+    PORT_NVIC(0xE000E100u) = PORT_NVIC_BIT;
     PORT_SYST_CSR = 0;
 }
 
@@ -45,7 +46,6 @@ static inline int port_available(void) { return PORT_UART_STATE >> 1 & 1; }
 
 static inline int port_read(void)
 {
-    __asm volatile("cpsid i" ::: "memory");
     while (!port_available()) {
         __asm volatile("wfi" ::: "memory");
     }
@@ -73,7 +73,7 @@ static inline void port_ticks_start(void)
     port_wraps = 0;
     PORT_SYST_RVR = 0xFFFFFF;
     PORT_SYST_CVR = 0;
-    __asm volatile("cpsie i" ::: "memory");
+    __asm volatile("dsb\n\tisb\n\tcpsie i" ::: "memory");       /* the line's interrupt is off before any may come */
     PORT_SYST_CSR = 7;
 }
 
