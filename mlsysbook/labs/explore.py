@@ -149,17 +149,19 @@ class Explore:
         """The figure of a View as PNG, or None. One figure is used again and again."""
         if self._draw is None:
             return None
-        if self._figure is None:
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
-            from matplotlib.figure import Figure
+        import matplotlib
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
-            self._figure = Figure(figsize=SIZE, dpi=DPI, layout="none")      # whatever matplotlibrc says
+        if self._figure is None:
+            self._figure = Figure(figsize=SIZE, dpi=DPI, layout="none")
             FigureCanvasAgg(self._figure)
         self._figure.clear()
-        self._figure.subplots_adjust(**MARGINS)
-        self._draw(self._figure.add_subplot(), view.result, view.settings)
         out = io.BytesIO()
-        self._figure.savefig(out, format="png", pil_kwargs={"compress_level": 1})
+        with matplotlib.rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):      # MARGINS are to hold
+            self._figure.subplots_adjust(**MARGINS)
+            self._draw(self._figure.add_subplot(), view.result, view.settings)
+            self._figure.savefig(out, format="png", pil_kwargs={"compress_level": 1})
         return out.getvalue()
 
     def describe(self, settings):
