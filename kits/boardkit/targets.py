@@ -86,6 +86,8 @@ class Target:
 
     def close(self):
         """Close the line, and end the program where it is an emulator's."""
+        if self._emulator:
+            self._emulator.closing()
         with contextlib.suppress(OSError):
             self.serial.close()
         if self._emulator:
@@ -206,13 +208,11 @@ class _Emulator:
         return [line.split() for line in self.text().splitlines() if line.startswith(("turn ", "end "))]
 
     def ended(self, wait):
-        if self.closed:
-            return _ENDS["closed"]
         with contextlib.suppress(process.StillRunning):
             self.process.wait(wait)
         if self.process.poll() is None:
             return ""
-        end = next((event[1] for event in self.events() if event[0] == "end"), None)
+        end = next((event[1] for event in self.events() if event[0] == "end"), "closed" if self.closed else None)
         if end is not None:
             return _ENDS[end].format(**{k: f"{v:,}" for k, v in self.limits.items()})
         said = [line for line in self.text().splitlines() if "icount sleep disabled" not in line]
@@ -223,12 +223,15 @@ class _Emulator:
             return self.last
         return os.pread(self.log.fileno(), process.MAX_OUTPUT, 0).decode("utf-8", "replace")
 
+    def closing(self):
+        """Its line is about to be closed: what still runs ends with it, by itself or by close()."""
+        self.closed = self.closed or self.process.poll() is None
+
     def close(self):
         if self.process is not None and self.process.poll() is None and self.kind == "simulated cycles":
             with contextlib.suppress(process.StillRunning):
                 self.process.wait(0.5)  # the end of its line is its end; the rest is ended below
         if self.process is not None:
-            self.closed = self.closed or self.process.poll() is None
             process.end(self.process)
             self.last = self.text()
         self.stack.close()

@@ -509,6 +509,11 @@ if __name__ == "__main__":
 """
 
 
+def hear_ctrl_c():
+    """As a program at a terminal does; one started with & in a script is deaf to it, and so are these tests' children then."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def alive(pid):
     """Whether a process exists and is no zombie."""
     try:
@@ -523,7 +528,8 @@ def test_no_worker_outlives_its_parent(sent, method, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     parent = subprocess.Popen([sys.executable, str(script), method], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+                              preexec_fn=hear_ctrl_c)
     workers = [int(p) for p in parent.stdout.readline().split()]
     assert len(workers) == 2 and all(map(alive, workers))
     if sent == signal.SIGINT:
@@ -555,7 +561,8 @@ def test_ctrl_c_while_workers_start_is_the_parents_affair(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SLOW)
     parent = subprocess.Popen([sys.executable, str(script)], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+                              preexec_fn=hear_ctrl_c)
     assert [parent.stdout.readline(), parent.stdout.readline()] == ["starting\n", "starting\n"]
     os.killpg(parent.pid, signal.SIGINT)
     _, errors = parent.communicate(timeout=120)
