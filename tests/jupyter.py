@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 
 
@@ -25,13 +26,23 @@ def jupyterlab(folder, source, *options, **environment):
     with open(log, "w") as out:
         process = subprocess.Popen([*command, *(["--allow-root"] if os.geteuid() == 0 else [])], env=environment, stdout=out, stderr=out)
         try:
-            found, waited = None, time.monotonic()
-            while not found and process.poll() is None and time.monotonic() - waited < 120:
+            address, waited = None, time.monotonic()
+            while address is None or not _answers(address):     # it says where it will listen before it does
+                assert process.poll() is None and time.monotonic() - waited < 120, log.read_text()
                 time.sleep(0.1)
-                found = re.search(r"(http://127\.0\.0\.1:\d+)/lab\b", log.read_text())    # with what follows the port: all of it is there
-            assert found, log.read_text()
-            urllib.request.urlopen(f"{found[1]}/api/status", timeout=60).close()
-            yield f"{found[1]}/lab/tree/only.ipynb"
+                found = re.search(r"(http://127\.0\.0\.1:\d+)/lab\b", log.read_text())      # with what follows the port: all of it is there
+                address = found and found[1]
+            yield f"{address}/lab/tree/only.ipynb"
         finally:
             process.terminate()
             process.wait(60)
+
+
+def _answers(address):
+    try:
+        urllib.request.urlopen(f"{address}/api/status", timeout=60).close()
+    except urllib.error.URLError as error:
+        if not isinstance(error.reason, ConnectionRefusedError):
+            raise
+        return False
+    return True
