@@ -150,15 +150,16 @@ class Explore:
         if self._draw is None:
             return None
         import matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
 
-        if self._figure is None:
-            self._figure = Figure(figsize=SIZE, dpi=DPI, layout="none")
-            FigureCanvasAgg(self._figure)
-        self._figure.clear()
         out = io.BytesIO()
         with matplotlib.rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):      # MARGINS are to hold
+            if self._figure is None:
+                from matplotlib.backends.backend_agg import FigureCanvasAgg
+                from matplotlib.figure import Figure
+
+                self._figure = Figure(figsize=SIZE, dpi=DPI)
+                FigureCanvasAgg(self._figure)
+            self._figure.clear()
             self._figure.subplots_adjust(**MARGINS)
             self._draw(self._figure.add_subplot(), view.result, view.settings)
             self._figure.savefig(out, format="png", pil_kwargs={"compress_level": 1})

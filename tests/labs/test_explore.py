@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import warnings
 
+import matplotlib
 import numpy as np
 import pytest
 
@@ -97,6 +99,15 @@ def test_a_figure_is_used_again_and_holds_nothing_of_the_last_one(wall):
     figure = wall._figure
     other = wall.png(wall.at(load=0.9))
     assert wall._figure is figure and other != first and wall.png(wall.at()) == first
+
+
+@pytest.mark.parametrize("said", ["figure.constrained_layout.use", "figure.autolayout"])
+def test_margins_are_the_same_whatever_layout_matplotlib_is_told_to_use(wall, said):
+    plain = wall.png(wall.at())
+    told = explore(queue, CONTROLS, draw=curve)
+    with matplotlib.rc_context({said: True}), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert told.png(told.at()) == wall.png(wall.at()) == plain
 
 
 def test_without_a_kernel_it_is_text_and_a_picture(wall):
